@@ -1,0 +1,5 @@
+"""`python -m counterfoil`."""
+
+from .main import main
+
+main()
