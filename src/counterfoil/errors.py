@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Kind = Literal[
-    "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "refused", "rate_limited", "unavailable"
+    "invalid",
+    "unauthenticated",
+    "forbidden",
+    "not_found",
+    "conflict",
+    "refused",
+    "rate_limited",
+    "unavailable",
 ]
 
 HTTP_STATUS: Final[dict[Kind, int]] = {
@@ -57,9 +64,7 @@ class CounterfoilError(Exception):
     kind: Kind = "invalid"
     code: str = "invalid"
 
-    def __init__(
-        self, detail: str, *, code: str | None = None, errors: tuple[FieldError, ...] = ()
-    ) -> None:
+    def __init__(self, detail: str, *, code: str | None = None, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
         self.code = code or type(self).code

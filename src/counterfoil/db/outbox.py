@@ -1,0 +1,22 @@
+"""Telling the rest of the platform what happened, in the transaction in which it happened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pgqueuer import AsyncpgDriver, Queries
+
+from ..subscriptions import SUBSCRIBERS
+from .transactions import Tx
+
+
+async def publish(tx: Tx, event: str, payload: dict[str, Any]) -> None:
+    """Enqueue one job for each subscriber of `event`: they run if, and only if, this transaction commits.
+
+    A job may be delivered more than once, so its handler must be idempotent.
+    """
+    queries = Queries(AsyncpgDriver(await tx.driver()))
+    body = json.dumps({"event": event, **payload}).encode()
+    for subscriber in SUBSCRIBERS[event]:
+        await queries.enqueue(subscriber, body)

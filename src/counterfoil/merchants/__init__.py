@@ -1,0 +1,1 @@
+"""Merchants (the tenants), their stores and their products."""

@@ -1,0 +1,70 @@
+"""All settings, read once from the environment in `main` and passed on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import FieldError, InvalidError
+
+
+def default_home() -> Path:
+    """Where data stand when nothing else is said: `$XDG_DATA_HOME/counterfoil`."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "counterfoil"
+
+
+class Settings(BaseSettings):
+    """What can be set, each by an environment variable `COUNTERFOIL_<NAME>` (see docs/settings.md)."""
+
+    model_config = SettingsConfigDict(env_prefix="COUNTERFOIL_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default_factory=default_home, description="Directory of the embedded database and files."
+    )
+    database_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DATABASE_URL", "COUNTERFOIL_DATABASE_URL"),
+        description="A PostgreSQL 15 or newer; unset: the embedded server under the home directory.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address that `serve` listens on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="The port that `serve` listens on."
+    )
+    pool_size: Annotated[int, Field(ge=2, le=200)] = Field(
+        default=10, description="Connections to the database, for each process."
+    )
+    statement_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60, description="A statement of a request is given up after this time."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=32 * 1024 * 1024, description="The largest request body; a larger one is answered 413."
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="`text` for people, `json` for machines; `auto`: text on a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged: this level and above."
+    )
+    secure_cookies: bool = Field(
+        default=False, description="Set it where the pages are served by HTTPS: session cookies then need it."
+    )
+    session_hours: Annotated[int, Field(ge=1, le=24 * 30)] = Field(
+        default=12, description="An operator signs in again after this many hours."
+    )
+
+
+def load_settings() -> Settings:
+    """The settings of this process; `InvalidError` names each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = tuple(
+            FieldError(f"/{'/'.join(map(str, e['loc']))}", e["type"], e["msg"]) for e in error.errors()
+        )
+        text = "; ".join(f"{p.pointer[1:]}: {p.detail}" for p in problems)
+        raise InvalidError(f"A setting is wrong: {text}", code="settings_invalid", errors=problems) from error

@@ -1,0 +1,1 @@
+"""Campaigns and vouchers: who was addressed, what was issued, what was redeemed."""
