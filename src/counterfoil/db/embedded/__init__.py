@@ -12,13 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import json
 import logging
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -28,8 +23,9 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote
 
-from ..errors import UnavailableError
-from . import embedded_binaries, embedded_home, embedded_supervisor
+from ...errors import UnavailableError
+from . import binaries, homes
+from .connection import greeting, join, join_or_start
 
 SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "",
@@ -96,7 +92,7 @@ class Running:
     """One use of the server. A thread waits for its end, and starts it again if it ends while in use."""
 
     def __init__(self, home: Path, tuning: Mapping[str, str], timeout: float) -> None:
-        self._base = embedded_home.directory(home)
+        self._base = homes.directory(home)
         self._settings = {**SETTINGS, **tuning}
         self._timeout = timeout
         self._leaving = threading.Event()
@@ -105,9 +101,9 @@ class Running:
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> str:
-        embedded_home.prepare(self._base)
+        homes.prepare(self._base)
         with contextlib.ExitStack() as stack:
-            host = stack.enter_context(embedded_home.reachable(self._base / "run"))
+            host = stack.enter_context(homes.reachable(self._base / "run"))
             self._connection = self._connect()
             self._cleanup = stack.pop_all()
         self._watcher = threading.Thread(target=self._watch, name="counterfoil-embedded", daemon=True)
@@ -142,13 +138,14 @@ class Running:
         await asyncio.shield(asyncio.to_thread(self.__exit__, kind, error, trace))
 
     def _connect(self) -> socket.socket:
-        return _join_or_start(self._base, self._settings, self._timeout, self._leaving)
+        return join_or_start(self._base, self._settings, self._timeout, self._leaving)
 
     def _hang_up(self) -> None:
-        """Says that we leave. The supervisor answers by closing: at once, or if we were the last, at the end."""
-        if self._connection is not None:
+        """Says that we leave. The supervisor closes in answer; to the last, when the server has stopped."""
+        connection = self._connection
+        if connection is not None:
             with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_WR)
+                connection.shutdown(socket.SHUT_WR)
 
     def _watch(self) -> None:
         while self._connection is not None:
@@ -172,130 +169,19 @@ class Running:
 
 def info(home: Path) -> Info:
     """What is known of the embedded server under `home`. Makes and starts nothing."""
-    base = embedded_home.directory(home)
+    base = homes.directory(home)
     state: dict[str, Any] = {}
-    if base.exists():
-        embedded_home.check(base)
-        connection = _join(base)
+    if homes.exists(base):
+        connection = join(base)
         if connection is not None:
             with connection:
-                state = _greeting(connection, time.monotonic() + 5, threading.Event()) or {}
+                state = greeting(connection, time.monotonic() + 5, threading.Event()) or {}
     return Info(
-        version=embedded_binaries.version(),
+        version=binaries.version(),
         data_directory=base / "data",
-        size_bytes=embedded_home.size_bytes(base / "data"),
+        size_bytes=homes.size_bytes(base / "data"),
         log=base / "server.log",
         users=max(state.get("users", 1) - 1, 0),
         pid=state.get("pid"),
         supervisor_pid=state.get("supervisor"),
     )
-
-
-def _join_or_start(
-    base: Path, settings: Mapping[str, str], timeout: float, leaving: threading.Event
-) -> socket.socket:
-    """A connection to a supervisor whose server is ready."""
-    end = time.monotonic() + timeout
-    silent = 0
-    while time.monotonic() < end and not leaving.is_set():
-        connection = _join(base)
-        if connection is None:
-            connection = _start(base, settings)
-            silent += connection is not None
-        if connection is not None:
-            try:
-                greeting = _greeting(connection, end, leaving)
-                if greeting is not None and "error" not in greeting:
-                    return connection
-            except BaseException:
-                connection.close()
-                raise
-            connection.close()
-            if greeting is not None:
-                raise embedded_home.unavailable(base, greeting["error"], greeting["log"])
-            if silent == 3:
-                raise embedded_home.unavailable(base, "The database's supervisor ended without a word.")
-        leaving.wait(0.02)
-    raise embedded_home.unavailable(base, f"The embedded database was not ready within {timeout:g} s.")
-
-
-def _join(base: Path) -> socket.socket | None:
-    """A connection to the supervisor that runs already."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(1)
-    try:
-        directory = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            connection.connect(f"/proc/self/fd/{directory}/control")
-        finally:
-            os.close(directory)
-    except OSError:
-        connection.close()
-        return None
-    return connection
-
-
-def _start(base: Path, settings: Mapping[str, str]) -> socket.socket | None:
-    """Starts a supervisor, unless a process of an earlier one still lives; gives a connection to it."""
-    ours, theirs = socket.socketpair()
-    with theirs, contextlib.ExitStack() as failing:
-        failing.callback(ours.close)
-        try:
-            lock = os.open(base / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _spawn(base, settings, lock, theirs)
-            finally:
-                os.close(lock)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise embedded_home.unavailable(base, f"The database cannot start: {error}", []) from error
-        failing.pop_all()
-        return ours
-
-
-def _spawn(base: Path, settings: Mapping[str, str], lock: int, user: socket.socket) -> None:
-    uid, gid = embedded_binaries.server_user(base / "data")
-    job = {
-        "base": str(base),
-        "bin": str(embedded_binaries.directory(uid)),
-        "settings": {**settings, "dynamic_shared_memory_type": embedded_home.shared_memory()},
-        "lock": lock,
-        "user": user.fileno(),
-        "uid": uid,
-        "gid": gid,
-    }
-    with (base / "server.log").open("ab") as log:
-        supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", embedded_supervisor.__file__, json.dumps(job)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(lock, user.fileno()),
-            start_new_session=True,
-            cwd="/",
-        )
-    # It may outlive our use of it, and somebody has to take its exit status.
-    threading.Thread(target=supervisor.wait, name="counterfoil-reaper", daemon=True).start()
-
-
-def _greeting(connection: socket.socket, end: float, leaving: threading.Event) -> dict[str, Any] | None:
-    """The supervisor's one line. None where it went away without one, or we do, or the time is up."""
-    line = b""
-    while not line.endswith(b"\n"):
-        connection.settimeout(max(min(end - time.monotonic(), 0.2), 0.01))
-        try:
-            part = connection.recv(65536)
-        except TimeoutError:
-            if leaving.is_set() or time.monotonic() >= end:
-                return None
-            continue
-        except OSError:
-            return None
-        if not part:
-            return None
-        line += part
-    connection.settimeout(None)
-    answer: dict[str, Any] = json.loads(line)
-    return answer
