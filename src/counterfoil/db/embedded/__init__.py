@@ -51,7 +51,6 @@ SETTINGS: Final[Mapping[str, str]] = {
 FAST_FOR_TESTS: Final[Mapping[str, str]] = {
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "64MB",
 }
 """For data that may be lost when the machine stops: tests, on `/dev/shm`."""

@@ -21,6 +21,8 @@ from . import binaries
 _HINTS: Final = {
     "No space left on device": "The disk is full: free some, or put COUNTERFOIL_HOME on another disk.",
     "shared memory": "There is too little shared memory: raise its limit (in a container: --shm-size).",
+    "could not look up effective user ID": "PostgreSQL makes databases only for users that the system knows: "
+    "give this user a line in /etc/passwd, run as another, or set DATABASE_URL.",
     "semaphore": "The system gives too few semaphores: raise kernel.sem, or stop other database servers.",
     "Operation not permitted": "This root may not act as another user (it lacks capabilities): "
     "run Counterfoil as an ordinary user.",

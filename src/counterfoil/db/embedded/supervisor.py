@@ -131,11 +131,12 @@ class Server:
             (signal.SIGQUIT, IMMEDIATE_STOP_SECONDS),
             (signal.SIGKILL, IMMEDIATE_STOP_SECONDS),
         ):
-            if self.child is None or self.child.poll() is not None:
-                break
-            self.child.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.child.wait(seconds)
+            end = time.monotonic() + seconds
+            while self.child is not None and self.child.poll() is None and time.monotonic() < end:
+                # Once more every second: a signal between its fork and its first instructions is lost.
+                self.child.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.child.wait(1)
         self._end_orphans()
         if self.follower is not None:
             self.follower.join(1)
@@ -330,9 +331,9 @@ def main(job: dict[str, Any]) -> None:
     """Runs one server for as long as it is used."""
     # It ends with its last user: a signal to a whole service or terminal must not take the server from users
     # who are still finishing their work.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    # (Handlers that do nothing, because a child would inherit SIG_IGN and not hear us either.)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
     wakeup, end = socket.socketpair()
     end.setblocking(False)
     signal.set_wakeup_fd(end.fileno(), warn_on_full_buffer=False)
