@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import narwhals as nw
 
-from counterfoil.errors import InvalidError
+from counterfoil.linkage.columns import ColumnMap
+from counterfoil.linkage.errors import ColumnTypeError, LinkageError, MissingColumnError
+from counterfoil.linkage.frames import find_one_kind, give_back, select_lazily
 from counterfoil.linkage.local_days import check_time_zone, day_number, with_local_date
 
 Frame = TypeVar("Frame")
-Columns = Mapping[str, Mapping[str, str]]
 
 LEVELS: Final[dict[int, str]] = {
     4: "an eligible product with a coupon discount on it",
@@ -36,7 +37,7 @@ def link_by_evidence(
     lines: Any,
     eligible: Any,
     time_zone: str,
-    columns: Columns | None = None,
+    columns: ColumnMap | None = None,
 ) -> Frame:
     """Find the basket in which each voucher was redeemed, where no id says so.
 
@@ -69,31 +70,33 @@ def link_by_evidence(
     A redemption whose key, customer or day is null is unmatched: nothing can be looked up by it. A voucher
     for which `eligible` names no product can reach levels 1 and 0 only.
 
-    Raises `InvalidError` for an unknown time zone, a missing column, a column of the wrong type, or frames
-    of different kinds.
+    Raises `LinkageError` for a missing column, a column of the wrong type or frames of different kinds, and
+    `InvalidError` for an unknown time zone.
     """
     check_time_zone(time_zone)
     given = {"redemptions": redemptions, "baskets": baskets, "lines": lines, "eligible": eligible}
-    tables = {name: _open(name, frame, columns or {}) for name, frame in given.items()}
-    _refuse_mixed(tables)
+    kind = find_one_kind(given)
+    tables = {name: _open(name, frame, (columns or {}).get(name, {})) for name, frame in given.items()}
     key = _VOUCHER if tables["eligible"].has("voucher_id") else _COUPON
     asked = _asked(tables, key, time_zone)
     by = ["_cf_customer", "_cf_day", *(f"_cf_{part}" for part in key)]
     days = asked.select(*by).filter(nw.col("_cf_day") != 0).drop_nulls().unique()
     candidates = days.join(_baskets(tables, time_zone), on=["_cf_customer", "_cf_day"], how="inner")
     best = _best(_levels(candidates, tables, by), by)
-    return cast(Frame, _close(_with_status(asked.join(best, on=by, how="left").drop(*by)), redemptions))
+    result: Frame = give_back(_with_status(asked.join(best, on=by, how="left").drop(*by)), kind)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """One input: its frame, opened lazily, and what its columns are called."""
+    """One input: its frame, opened lazily under its own column names, and what those are called."""
 
     name: str
     frame: nw.LazyFrame[Any]
     names: Mapping[str, str]
 
     def has(self, column: str) -> bool:
+        """Whether the table has a canonical column."""
         return self.names.get(column, column) in self.frame.collect_schema()
 
     def its(self, column: str) -> str:
@@ -101,50 +104,37 @@ class _Table:
         name = self.names.get(column, column)
         there = self.frame.collect_schema().names()
         if name not in there:
-            raise InvalidError(
-                f"{self.name}: there is no column {name!r}; there are {', '.join(there)}",
-                code="missing_column",
-            )
+            raise MissingColumnError(f"{self.name} has no column {name!r}; it has {', '.join(there)}.")
         return name
 
-    def dtype(self, column: str) -> nw.dtypes.DType:
-        return self.frame.collect_schema()[self.its(column)]
+    def is_whole(self, column: str) -> bool:
+        """Whether a key is whole numbers; it may be text else, and nothing besides."""
+        dtype = self.frame.collect_schema()[self.its(column)]
+        if not (dtype.is_integer() or dtype in {nw.String, nw.Categorical, nw.Enum}):
+            raise ColumnTypeError(
+                f"{self.name}.{self.its(column)} is of type {dtype}; it must be text or integers."
+            )
+        return bool(dtype.is_integer())
 
 
-def _open(name: str, frame: Any, columns: Columns) -> _Table:
-    return _Table(name, nw.from_native(frame).lazy(), columns.get(name, {}))
-
-
-def _refuse_mixed(tables: Mapping[str, _Table]) -> None:
-    kinds = {table.frame.implementation for table in tables.values()}
-    if len(kinds) > 1:
-        told = ", ".join(f"{name} is {table.frame.implementation.value}" for name, table in tables.items())
-        raise InvalidError(f"the frames must be of one kind, but {told}", code="mixed_frames")
-
-
-def _close(frame: nw.LazyFrame[Any], like: Any) -> Any:
-    eager = isinstance(nw.from_native(like), nw.DataFrame)
-    return (frame.collect() if eager else frame).to_native()
+def _open(name: str, frame: Any, names: Mapping[str, str]) -> _Table:
+    there = nw.from_native(frame).collect_schema().names()
+    keys = {names.get(key, key) for key in (*_KEY_NAMES, "customer_id", "order_id", "product_id")}
+    return _Table(
+        name, select_lazily(name, frame, {column: column for column in there}, keys & set(there)), names
+    )
 
 
 def _as_text(one: _Table, other: _Table, column: str) -> bool:
     """Whether a key is compared as text: always, unless both sides hold whole numbers."""
-    whole = all(table.dtype(column).is_numeric() for table in (one, other))
-    return not whole
+    return not all([one.is_whole(column), other.is_whole(column)])
 
 
 def _with_keys(table: _Table, keys: Mapping[str, bool]) -> nw.LazyFrame[Any]:
     """Add `_cf_<key>` for each key, as text where its flag says so, else as a 64-bit integer."""
-    frame = table.frame
-    if frame.implementation.is_pandas_like():
-        # Pandas turns whole numbers with a gap into floats; its nullable integers have no such trouble.
-        native = nw.to_native(frame.collect())
-        fresh = {f"_cf_{_short(key)}": native[table.its(key)].convert_dtypes() for key in keys}
-        frame = nw.from_native(native.assign(**fresh)).lazy()
-    else:
-        frame = frame.with_columns(nw.col(table.its(key)).alias(f"_cf_{_short(key)}") for key in keys)
-    return frame.with_columns(
-        nw.col(f"_cf_{_short(key)}").cast(nw.String if text else nw.Int64) for key, text in keys.items()
+    casts = {key: nw.String() if text else nw.Int64() for key, text in keys.items()}
+    return table.frame.with_columns(
+        nw.col(table.its(key)).cast(dtype).alias(f"_cf_{_short(key)}") for key, dtype in casts.items()
     )
 
 
@@ -157,7 +147,7 @@ def _asked(tables: Mapping[str, _Table], key: tuple[str, ...], time_zone: str) -
     redemptions = tables["redemptions"]
     taken = [column for column in RESULT_COLUMNS if column in redemptions.frame.collect_schema()]
     if taken:
-        raise InvalidError(f"redemptions: the column {taken[0]!r} is there already", code="column_taken")
+        raise LinkageError(f"redemptions has a column {taken[0]!r} already, which is one of the result's.")
     keys = {part: _as_text(redemptions, tables["eligible"], part) for part in key}
     keys["customer_id"] = _as_text(redemptions, tables["baskets"], "customer_id")
     frame = _with_keys(redemptions, keys)
@@ -188,8 +178,10 @@ def _levels(candidates: nw.LazyFrame[Any], tables: Mapping[str, _Table], by: lis
     bought = _with_keys(
         lines, {"order_id": _as_text(tables["baskets"], lines, "order_id"), "product_id": product}
     )
-    off = lines.its("coupon_discount")
-    bought = bought.select("_cf_order", "_cf_product", _cf_off=(nw.col(off) > 0).cast(nw.Int64)).drop_nulls(
+    off = nw.col(lines.its("coupon_discount"))
+    if lines.frame.collect_schema()[lines.its("coupon_discount")].is_float():
+        off = nw.when(~off.is_nan()).then(off)  # engines disagree whether NaN is above zero
+    bought = bought.select("_cf_order", "_cf_product", _cf_off=(off > 0).cast(nw.Int64)).drop_nulls(
         "_cf_order"
     )
     parts = {
@@ -233,8 +225,6 @@ def _best(levels: nw.LazyFrame[Any], by: list[str]) -> nw.LazyFrame[Any]:
     best = counted.with_columns(
         order_id=nw.when(one).then(nw.col("order_id")), order_count=nw.col("order_count")
     )
-    if best.implementation.is_pandas_like():
-        best = nw.from_native(nw.to_native(best.collect()).convert_dtypes()).lazy()
     return best.select(*by, *RESULT_COLUMNS[:3])
 
 

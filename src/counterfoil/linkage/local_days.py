@@ -1,7 +1,7 @@
 """The calendar day that an instant falls on in a time zone, alike on every engine.
 
 A redemption is often known by its local date, a basket by an instant. Comparing the two needs the day
-*there*, with daylight saving right. Narwhals converts time zones on Polars, pandas and PyArrow; DuckDB and
+*there*, with daylight saving right. Narwhals converts time zones on Polars; DuckDB and
 Spark keep the zone in the session instead of in the column, so there the conversion is the engine's own
 function, written so that the session's zone never matters. DuckDB's is part of its ICU extension, which its
 wheels have built in: nothing is fetched when this runs.
@@ -16,6 +16,7 @@ import narwhals as nw
 from narwhals.typing import LazyFrameT
 
 from counterfoil.errors import InvalidError
+from counterfoil.linkage.errors import ColumnTypeError
 
 _MICROSECONDS_A_DAY: Final = 86_400_000_000
 
@@ -41,8 +42,8 @@ def with_local_date(
     them so.
     """
     dtype = frame.collect_schema()[column]
-    if not isinstance(dtype, (nw.Date, nw.Datetime, nw.Object)):
-        raise InvalidError(f"column {column!r} holds {dtype}, not a date or a timestamp", code="wrong_type")
+    if not isinstance(dtype, (nw.Date, nw.Datetime)):
+        raise ColumnTypeError(f"Column {column!r} is of type {dtype}; it must be a date or a timestamp.")
     naive = isinstance(dtype, nw.Datetime) and dtype.time_zone is None
     if not isinstance(dtype, nw.Datetime) or (naive and is_day):
         return frame.with_columns(nw.col(column).cast(nw.Date).alias(into))
@@ -54,9 +55,6 @@ def with_local_date(
     if naive:
         instant = instant.replace_time_zone("UTC").dt
     local = instant.convert_time_zone(time_zone).dt.replace_time_zone(None)
-    if frame.implementation.is_pandas_like():
-        # Pandas' own types know no date; through Arrow they do, and narwhals casts there.
-        return frame.with_columns(local.cast(nw.Date).alias(into))
     return frame.with_columns(local.dt.date().alias(into))
 
 
@@ -95,3 +93,58 @@ def _on_spark(frame: Any, column: str, *, time_zone: str, into: str, naive: bool
         days = functions.floor(shifted / functions.lit(_MICROSECONDS_A_DAY)).cast("int")
         date = functions.date_from_unix_date(days)
     return nw.from_native(native.withColumn(into, date))
+
+
+def with_seconds_between(frame: Any, start: str, end: str, *, time_zone: str, into: str) -> Any:
+    """Add `into`: the whole seconds from `start` to `end` as a 64-bit integer, null where either is.
+
+    Where one of them is only a date, both are taken as local dates: a time of day is never made up. DuckDB
+    and Spark subtract timestamps by the session's calendar, which is wrong around daylight saving; so there
+    the seconds since the epoch are subtracted.
+    """
+    schema = frame.collect_schema()
+    if nw.Date in {schema[start], schema[end]}:
+        for column, name in ((start, "_cf_start"), (end, "_cf_end")):
+            frame = with_local_date(frame, column, time_zone=time_zone, into=name)
+        frame = with_seconds_between(
+            frame.with_columns(nw.col("_cf_start", "_cf_end").cast(nw.Datetime("us"))),
+            "_cf_start",
+            "_cf_end",
+            time_zone=time_zone,
+            into=into,
+        )
+        return frame.drop("_cf_start", "_cf_end")
+    native = nw.to_native(frame)
+    if frame.implementation.is_duckdb():
+        import duckdb
+
+        first, last = (
+            duckdb.FunctionExpression("epoch_us", duckdb.ColumnExpression(c)) for c in (start, end)
+        )
+        seconds: Any = duckdb.FunctionExpression("//", last - first, duckdb.ConstantExpression(1_000_000))
+        return nw.from_native(native.select(duckdb.StarExpression(), seconds.cast("BIGINT").alias(into)))
+    if frame.implementation.is_spark_like():
+        seconds = _spark_seconds(native, end) - _spark_seconds(native, start)
+        return nw.from_native(native.withColumn(into, seconds.cast("bigint")))
+    return frame.with_columns((nw.col(end) - nw.col(start)).dt.total_seconds().cast(nw.Int64).alias(into))
+
+
+def _spark_seconds(native: Any, column: str) -> Any:
+    from pyspark.sql import functions
+
+    value = native[column]
+    if native.schema[column].dataType.typeName() == "timestamp":
+        return functions.unix_seconds(value)
+    # A timestamp without a zone: any cast to an instant would bring the session's zone in.
+    time = (
+        functions.hour(value) * 3600 + functions.minute(value) * 60 + functions.floor(functions.second(value))
+    )
+    return functions.unix_date(functions.to_date(value)).cast("bigint") * 86_400 + time
+
+
+def with_period(frame: Any, column: str, *, period: str, time_zone: str, into: str) -> Any:
+    """Add `into`: the first local day of the day, week (a Monday) or month in which `column` falls."""
+    every = {"day": "1d", "week": "1w", "month": "1mo"}[period]
+    frame = with_local_date(frame, column, time_zone=time_zone, into=into)
+    # Truncated as a timestamp, because some engines give a timestamp back where a date went in.
+    return frame.with_columns(nw.col(into).cast(nw.Datetime("us")).dt.truncate(every).cast(nw.Date))
