@@ -167,7 +167,7 @@ class Running:
 
 
 def info(home: Path) -> Info:
-    """What is known of the embedded server under `home`. Makes and starts nothing."""
+    """What is known of the embedded server under `home`. Makes and starts nothing; blocks for up to 5 s."""
     base = homes.directory(home)
     state: dict[str, Any] = {}
     if homes.exists(base):

@@ -89,7 +89,8 @@ def check(base: Path) -> None:
             code="database_home_unusable",
         )
     if stat.S_IMODE(status.st_mode) != 0o700:
-        base.chmod(0o700)
+        with contextlib.suppress(OSError):  # A read-only file system: the lock will say so.
+            base.chmod(0o700)
 
 
 def unavailable(base: Path, what: str, lines: list[str] | None = None) -> UnavailableError:
@@ -129,8 +130,11 @@ def shared_memory() -> str:
 
 @contextlib.contextmanager
 def reachable(run: Path) -> Iterator[Path]:
-    """The socket's directory, or a short link to it where neither an address nor a URL could hold it."""
-    if len(os.fsencode(run / ".s.PGSQL.5432")) <= 107 and not re.search("[,:]", str(run)):
+    """The socket's directory, or a short link to it where an address or a URL could not hold it.
+
+    That is one of more than 107 bytes, one that is no UTF-8, or one with a character that parts hosts.
+    """
+    if len(os.fsencode(run / ".s.PGSQL.5432")) <= 107 and not re.search("[,:\udc80-\udcff]", str(run)):
         yield run
         return
     # A directory of our own with a name nobody can foresee: no one else can put anything in its place.
