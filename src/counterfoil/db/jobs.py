@@ -69,9 +69,9 @@ async def progress(tx: Tx, *, job_id: UUID, done: int, total: int | None) -> Non
     )
 
 
-async def succeed(tx: Tx, *, job_id: UUID, result: dict[str, Any], now: datetime) -> None:
-    """Mark it done, in the transaction that stores what it made."""
-    await tx.execute(
+async def succeed(tx: Tx, *, job_id: UUID, result: dict[str, Any], now: datetime) -> bool:
+    """Mark it done, in the transaction that stores what it made; False if it has ended already."""
+    statement = (
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.state == "running")
         .values(
@@ -80,7 +80,9 @@ async def succeed(tx: Tx, *, job_id: UUID, result: dict[str, Any], now: datetime
             finished_at=now,
             progress_done=func.coalesce(jobs.c.progress_total, jobs.c.progress_done),
         )
+        .returning(jobs.c.id)
     )
+    return await tx.first(statement) is not None
 
 
 async def fail(tx: Tx, *, job_id: UUID, error: CounterfoilError, now: datetime) -> None:

@@ -64,7 +64,7 @@ async def migrate(engine: AsyncEngine) -> str:
             await connection.run_sync(_upgrade)
             await connection.commit()
             raw = await connection.get_raw_connection()
-            queue = Queries(AsyncpgDriver(raw.driver_connection))  # type: ignore[arg-type]
+            queue = Queries(AsyncpgDriver(raw.driver_connection))
             # The queue's library keeps its own schema.
             await (queue.upgrade() if await queue.schema_is_installed() else queue.install())
             await connection.commit()

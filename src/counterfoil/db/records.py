@@ -183,7 +183,7 @@ async def load(
     parameters = {"merchant_id": merchant_id, "now": now}
     received = await tx.scalar("SELECT count(*) FROM stage")
     written = (await tx.execute(_upsert(kind), parameters)).one()
-    created, updated = int(written[0]), int(written[1])
+    created, updated = int(written.created), int(written.updated)
     refused, refusals = 0, no_refusals
     if kind.same_key == "keep" and created < received:
         refused, refusals = await _refusals(tx, kind, parameters)
@@ -270,7 +270,8 @@ def _upsert(kind: RecordKind) -> str:
             -- a row that this statement inserted has never been locked or changed by anybody
             RETURNING (xmax = 0) AS created
         )
-        SELECT count(*) FILTER (WHERE created), count(*) FILTER (WHERE NOT created) FROM written"""
+        SELECT count(*) FILTER (WHERE created) AS created, count(*) FILTER (WHERE NOT created) AS updated
+        FROM written"""
 
 
 async def _refusals(

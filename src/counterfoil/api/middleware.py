@@ -1,0 +1,111 @@
+"""What every request passes through: an id, a limit on its body, a line in the log, the metrics."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..ids import new_id
+from .problems import problem
+
+_log = structlog.get_logger("counterfoil.requests")
+_QUIET = {"/healthz", "/readyz", "/metrics"}
+
+
+class Metrics:
+    """What `/metrics` tells of requests. Routes are labelled by their template, never by an id in a path."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self.requests = Counter(
+            "counterfoil_http_requests_total", "Requests answered.", labels, registry=self.registry
+        )
+        self.seconds = Histogram(
+            "counterfoil_http_request_seconds",
+            "Time to answer a request.",
+            ("method", "route"),
+            registry=self.registry,
+        )
+
+
+class _BodyTooLargeError(Exception):
+    pass
+
+
+class RequestMiddleware:
+    """Pure ASGI, so that streams are not buffered."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = new_id().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            await self._limited(scope, receive, sending)
+        finally:
+            self._tell(scope, status, time.perf_counter() - started)
+            structlog.contextvars.unbind_contextvars("request_id")
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        taken, started = 0, False
+
+        async def receiving() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.max_body_bytes:
+                raise _BodyTooLargeError
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if length.isdigit() and int(length) > self.max_body_bytes:
+                raise _BodyTooLargeError
+            await self.app(scope, receiving, sending)
+        except _BodyTooLargeError:
+            if started:
+                raise
+            detail = f"The body is larger than {self.max_body_bytes:,} bytes; send it in parts."
+            answer = problem(Request(scope), status=413, code="body_too_large", detail=detail)
+            await answer(scope, receive, send)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self.metrics.requests.labels(scope["method"], route, str(status)).inc()
+        self.metrics.seconds.labels(scope["method"], route).observe(seconds)
+        if scope["path"] not in _QUIET:
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round(seconds * 1000, 1),
+            )
