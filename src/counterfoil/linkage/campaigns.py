@@ -55,7 +55,7 @@ def compute(
         full_link = connection.table("full_link")
         told(1, total)
         optional = {
-            name: frames[name] if frames[name].limit(1).fetchone() else None
+            name: frames[name] if frames[name].limit(1).count("*").fetchall()[0][0] else None
             for name in ("page_views", "audience")
         }
         lines = {}
@@ -83,7 +83,7 @@ def _totals(connection: Any, frames: dict[str, Any]) -> dict[str, Any]:
         return {"/".join("none" if part is None else str(part) for part in row[:-1]): row[-1] for row in rows}
 
     return {
-        "rows": {name: frame.count("*").fetchone()[0] for name, frame in frames.items()},
+        "rows": {name: frame.count("*").fetchall()[0][0] for name, frame in frames.items()},
         "link_status": counts(connection.table("full_link"), "link_status"),
         "breaks": counts(frames["breaks"], "kind"),
         "evidence": counts(frames["redemptions"], "evidence_status, evidence_level"),

@@ -144,7 +144,12 @@ def _spark_seconds(native: Any, column: str) -> Any:
 
 def with_period(frame: Any, column: str, *, period: str, time_zone: str, into: str) -> Any:
     """Add `into`: the first local day of the day, week (a Monday) or month in which `column` falls."""
-    every = {"day": "1d", "week": "1w", "month": "1mo"}[period]
     frame = with_local_date(frame, column, time_zone=time_zone, into=into)
-    # Truncated as a timestamp, because some engines give a timestamp back where a date went in.
-    return frame.with_columns(nw.col(into).cast(nw.Datetime("us")).dt.truncate(every).cast(nw.Date))
+    # As a timestamp, because some engines give a timestamp back where a date went in.
+    at = nw.col(into).cast(nw.Datetime("us"))
+    if period == "week":
+        # narwhals knows no weeks, and an offset is the same for a whole column: so one for each weekday.
+        days = (nw.when(at.dt.weekday() == n).then(at.dt.offset_by(f"-{n - 1}d")) for n in range(1, 8))
+        return frame.with_columns(nw.coalesce(*days).cast(nw.Date).alias(into))
+    every = {"day": "1d", "month": "1mo"}[period]
+    return frame.with_columns(at.dt.truncate(every).cast(nw.Date))
