@@ -182,8 +182,8 @@ def _kind() -> pl.Expr:
 
 
 def _short_name() -> pl.Expr:
-    star = pl.when(pl.col("seen") == "part").then(pl.lit(" *")).otherwise(pl.lit(""))
-    return pl.col("campaign_id") + " · " + pl.col("kind").str.slice(-1).str.to_uppercase() + star
+    star = pl.when(pl.col("seen") == "part").then(pl.lit("\u00a0*")).otherwise(pl.lit(""))
+    return pl.col("campaign_id") + "\u00a0·\u00a0" + pl.col("kind").str.slice(-1).str.to_uppercase() + star
 
 
 def _whole(path: Path, write: Any) -> None:

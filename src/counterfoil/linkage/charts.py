@@ -32,6 +32,8 @@ WIDE, NARROW = 720, 330
 _ROW: Final = 19
 
 Rows = Sequence[Mapping[str, Any]]
+Names = Sequence[str]
+"""The series of the whole report, so that one has the same colour in every chart."""
 
 
 def light(name: str) -> str:
@@ -77,6 +79,8 @@ def _styled(chart: alt.TopLevelMixin) -> Any:
         "titleColor": light("muted"),
         "labelFontSize": 12,
         "orient": "top",
+        "columnPadding": 22,
+        "symbolOpacity": 1,
     }
     return chart.configure(
         background="transparent",
@@ -116,7 +120,7 @@ def reach(rows: Rows, *, whole: str, part: str) -> Callable[[int], Any]:
             "of:Q",
             title=None,
             scale=alt.Scale(domain=[0, room], nice=False),
-            axis=alt.Axis(tickCount=5, format="~s"),
+            axis=alt.Axis(tickCount=5, format=",d"),
         )
         chart = alt.layer(back.encode(x=x, color=name), front.encode(x=alt.X("n:Q"), color=name), text)
         return _styled(chart.properties(width=width, height=_ROW * len(rows)))
@@ -124,9 +128,8 @@ def reach(rows: Rows, *, whole: str, part: str) -> Callable[[int], Any]:
     return make
 
 
-def rates(rows: Rows, *, overall: float, title: str) -> Callable[[int], Any]:
+def rates(rows: Rows, *, names: Names, overall: float, title: str) -> Callable[[int], Any]:
     """Rates with their intervals, ranked: rows have `label`, `rate`, `low`, `high`, `series`."""
-    names = sorted({row["series"] for row in rows})
 
     def make(width: int) -> Any:
         base = alt.Chart(_values(rows)).encode(
@@ -145,9 +148,8 @@ def rates(rows: Rows, *, overall: float, title: str) -> Callable[[int], Any]:
     return make
 
 
-def histogram(rows: Rows, *, title: str, marks: Rows) -> Callable[[int], Any]:
+def histogram(rows: Rows, *, names: Names, title: str, marks: Rows) -> Callable[[int], Any]:
     """Counts per bin, stacked: rows have `start`, `end`, `n`, `series`; `marks` are lines: `at`, `text`."""
-    names = sorted({row["series"] for row in rows})
 
     def make(width: int) -> Any:
         bars = (
@@ -155,7 +157,10 @@ def histogram(rows: Rows, *, title: str, marks: Rows) -> Callable[[int], Any]:
             .mark_bar(binSpacing=1)
             .encode(
                 x=alt.X(
-                    "start:Q", title=title, axis=alt.Axis(grid=False, tickCount=8 if width == WIDE else 5)
+                    "start:Q",
+                    bin="binned",
+                    title=title,
+                    axis=alt.Axis(grid=False, tickCount=8 if width == WIDE else 5),
                 ),
                 x2="end:Q",
                 y=alt.Y("n:Q", title="redemptions", stack="zero", axis=alt.Axis(tickCount=5)),
@@ -174,9 +179,8 @@ def histogram(rows: Rows, *, title: str, marks: Rows) -> Callable[[int], Any]:
     return make
 
 
-def weekly(rows: Rows) -> Callable[[int], Any]:
+def weekly(rows: Rows, *, names: Names) -> Callable[[int], Any]:
     """Redemptions by week: rows have `week` (ISO date), `n`, `series`."""
-    names = sorted({row["series"] for row in rows})
 
     def make(width: int) -> Any:
         axis = alt.Axis(format="%b", tickCount="month", grid=False, labelOverlap=True)
@@ -196,9 +200,8 @@ def weekly(rows: Rows) -> Callable[[int], Any]:
     return make
 
 
-def money(rows: Rows, *, unit: str) -> Callable[[int], Any]:
+def money(rows: Rows, *, names: Names, unit: str) -> Callable[[int], Any]:
     """Revenue against discount, both logarithmic: rows have `label`, `discount`, `revenue`, `series`."""
-    names = sorted({row["series"] for row in rows})
 
     def make(width: int) -> Any:
         def axis(field: str, title: str) -> dict[str, Any]:
@@ -220,9 +223,9 @@ def money(rows: Rows, *, unit: str) -> Callable[[int], Any]:
     return make
 
 
-def stacked(rows: Rows, *, title: str, order: Sequence[str]) -> Callable[[int], Any]:
-    """Horizontal stacked bars: rows have `label`, `n`, `series` (one of `order`), `rank`."""
-    shades = [light(name) for name in ("pale", "blue", "plum", "amber", "red")][: len(order)]
+def stacked(rows: Rows, *, title: str, order: Names, colours: Names) -> Callable[[int], Any]:
+    """Horizontal stacked bars: rows have `label`, `n`, `series` (one of `order`, in `colours`), `rank`."""
+    shades = [light(name) for name in colours]
 
     def make(width: int) -> Any:
         label = alt.Axis(labelColor=light("ink"), labelLimit=320 if width == WIDE else 130)
@@ -231,7 +234,7 @@ def stacked(rows: Rows, *, title: str, order: Sequence[str]) -> Callable[[int], 
             .mark_bar(height=16)
             .encode(
                 y=alt.Y("label:N", sort=None, title=None, axis=label),
-                x=alt.X("n:Q", title=title, stack="zero", axis=alt.Axis(tickCount=5, format="~s")),
+                x=alt.X("n:Q", title=title, stack="zero", axis=alt.Axis(tickCount=5, format=",d")),
                 color=alt.Color("series:N", scale=alt.Scale(domain=list(order), range=shades)),
                 order=alt.Order("rank:Q"),
             )

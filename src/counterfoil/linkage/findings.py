@@ -38,7 +38,8 @@ def percent(value: float | None) -> str:
     """A part as per cent, with a digit more where it is small."""
     if value is None:
         return "–"
-    return f"{value * 100:.1f} %" if value >= 0.01 or value == 0 else f"{value * 100:.2f} %"
+    digits = 2 if 0 < abs(value) < 0.01 else 1
+    return f"{value * 100:.{digits}f}\u202f%"
 
 
 def days(seconds: float | None) -> str:
@@ -187,24 +188,28 @@ def _on_links(links: pl.DataFrame) -> str:
     return f"{text}; {count(orphans)} do not and stay orphans." if orphans else f"{text}."
 
 
-def chance_sentence(chance: Mapping[int, float], evidence: pl.DataFrame) -> str:
+CHANCE_NOTE: Final = (
+    "By chance: the same vouchers held against the same customers' baskets of other days, on which they "
+    "redeemed "
+    "nothing. A level that is rare by chance and frequent here speaks for the basket; one that is as "
+    "frequent by "
+    "chance leaves it to the customer and the day."
+)
+
+
+def chance_table(chance: Mapping[int, float], evidence: pl.DataFrame) -> tuple[tuple[str, ...], ...]:
     """How often each level comes about by itself, beside how often it does here."""
     if not chance:
-        return ""
-    here = {
-        level: evidence.filter(pl.col("evidence_level") == level).height / evidence.height for level in LEVELS
-    }
-    told = "; ".join(
-        f"level {level} {percent(chance.get(level, 0.0))} of them (here {percent(here[level])})"
-        for level in LEVELS
-    )
-    return (
-        "How much a level is worth shows when the same vouchers are held against the same customers' "
-        "baskets of "
-        f"other days, on which they redeemed nothing. By chance then reach {told}. So levels 4 and 3 speak "
-        "for "
-        "the basket; from 2 down it is the customer and the day that speak."
-    )
+        return ()
+    rows = [("same customer, same day, and", "here", "by chance", "times as often")]
+    for level, meaning in LEVELS.items():
+        here = evidence.filter(pl.col("evidence_level") == level).height / evidence.height
+        alone = chance.get(level, 0.0)
+        times = (
+            f"{here / alone:.1f}" if alone and here / alone < 10 else count(here / alone if alone else None)
+        )
+        rows.append((f"{level}: {meaning}", percent(here), percent(alone), times))
+    return tuple(rows)
 
 
 def cannot_say(campaigns: Sequence[Mapping[str, Any]], links: pl.DataFrame, given: ReportInput) -> list[str]:

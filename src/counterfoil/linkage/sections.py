@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -26,6 +27,9 @@ class Section:
     heading: str
     lead: str
     drawn: Drawn
+    table: tuple[tuple[str, ...], ...] = ()
+    """Rows under the chart, the first of them the heads."""
+    note: str = ""
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
@@ -37,12 +41,13 @@ def make_sections(
     given: ReportInput, campaigns: list[dict[str, Any]], links: pl.DataFrame, breaks: pl.DataFrame | None
 ) -> list[Section]:
     """The sections that the frames have something for."""
+    names = sorted({row["series"] for row in campaigns} | set(links["series"]))
     made = [
         _reach(campaigns),
-        _rates(campaigns),
-        _weeks(links),
-        _times(links),
-        _money(campaigns, given),
+        _rates(campaigns, names),
+        _weeks(links, names),
+        _times(links, names),
+        _money(campaigns, given, names),
         _evidence(given),
         _breaks(breaks),
     ]
@@ -66,7 +71,7 @@ def _reach(campaigns: list[dict[str, Any]]) -> Section | None:
     return Section("reach", "From those reached to those who came", lead, drawn)
 
 
-def _rates(campaigns: list[dict[str, Any]]) -> Section | None:
+def _rates(campaigns: list[dict[str, Any]], names: list[str]) -> Section | None:
     addressed = any(row["addressed"] for row in campaigns)
     of, n = ("addressed", "responders") if addressed else ("issued", "redeemed_issued")
     rows = []
@@ -87,21 +92,23 @@ def _rates(campaigns: list[dict[str, Any]]) -> Section | None:
         "widely are "
         f"not known to differ. The dashed line is the rate of all together, {findings.percent(overall)}."
     )
-    drawn = charts.draw(charts.rates(rows, overall=overall, title=title), lead)
+    drawn = charts.draw(charts.rates(rows, names=names, overall=overall, title=title), lead)
     return Section("rates", "Which campaigns were answered", lead, drawn)
 
 
-def _weeks(links: pl.DataFrame) -> Section | None:
+def _weeks(links: pl.DataFrame, names: list[str]) -> Section | None:
     redeemed = links.filter(pl.col("redeemed_on").is_not_null())
     if redeemed.is_empty():
         return None
     weeks = redeemed.group_by(pl.col("redeemed_on").dt.truncate("1w").alias("week"), "series").agg(n=pl.len())
     rows = [{**row, "week": row["week"].isoformat()} for row in weeks.sort("week", "series").to_dicts()]
     lead = "Redemptions by the week in which they happened, local time; weeks start on Monday."
-    return Section("weeks", "When they were redeemed", lead, charts.draw(charts.weekly(rows), lead))
+    return Section(
+        "weeks", "When they were redeemed", lead, charts.draw(charts.weekly(rows, names=names), lead)
+    )
 
 
-def _times(links: pl.DataFrame) -> Section | None:
+def _times(links: pl.DataFrame, names: list[str]) -> Section | None:
     waits = links.filter(pl.col("wait_days") >= 0)
     if waits.is_empty():
         return None
@@ -111,11 +118,11 @@ def _times(links: pl.DataFrame) -> Section | None:
     middle = findings.nearest_rank(waits["wait_days"], 50)
     marks = [{"at": middle, "text": f"half within {middle:.0f} days"}]
     lead = f"Days from issuance to the first redemption, {waits.height:,} vouchers whose two times are known."
-    drawn = charts.draw(charts.histogram(rows, title="days since issuance", marks=marks), lead)
+    drawn = charts.draw(charts.histogram(rows, names=names, title="days since issuance", marks=marks), lead)
     return Section("times", "How long people take", lead, drawn)
 
 
-def _money(campaigns: list[dict[str, Any]], given: ReportInput) -> Section | None:
+def _money(campaigns: list[dict[str, Any]], given: ReportInput, names: list[str]) -> Section | None:
     unit = 10**given.minor_digits
     rows = [
         {
@@ -130,6 +137,7 @@ def _money(campaigns: list[dict[str, Any]], given: ReportInput) -> Section | Non
     ]
     if not rows:
         return None
+    _name_those_with_room(rows)
     lead = (
         "Only redemptions whose discount is known. Further up for the same discount is more paid by those "
         "who "
@@ -139,15 +147,27 @@ def _money(campaigns: list[dict[str, Any]], given: ReportInput) -> Section | Non
         "money",
         "What was paid, and what was taken off",
         lead,
-        charts.draw(charts.money(rows, unit=given.unit), lead),
+        charts.draw(charts.money(rows, names=names, unit=given.unit), lead),
     )
+
+
+def _name_those_with_room(rows: list[dict[str, Any]]) -> None:
+    """Leave the name off a dot that is too near a named one: names on top of each other cannot be read."""
+    named: list[tuple[float, float]] = []
+    for row in sorted(rows, key=lambda row: -row["revenue"]):
+        x, y = math.log10(row["discount"]), math.log10(row["revenue"])
+        if any(abs(x - other_x) < 0.18 and abs(y - other_y) < 0.14 for other_x, other_y in named):
+            row["short"] = ""
+        else:
+            named.append((x, y))
 
 
 def _evidence(given: ReportInput) -> Section | None:
     evidence = None if given.evidence is None else as_polars(given.evidence)
     if evidence is None or evidence.is_empty():
         return None
-    order = ("linked", "ambiguous", "unmatched")
+    shades = {"linked": "blue", "ambiguous": "amber", "unmatched": "red"}
+    order = [status for status in shades if status in set(evidence["evidence_status"])]
     rows = [
         {
             "label": findings.level_name(row["evidence_level"]),
@@ -165,9 +185,11 @@ def _evidence(given: ReportInput) -> Section | None:
         "products and "
         "the discount. Where several baskets fit equally well none is picked."
     )
-    shades = findings.chance_sentence(given.chance, evidence)
-    drawn = charts.draw(charts.stacked(rows, title="redemptions", order=order), lead)
-    return Section("evidence", "How sure the links are", " ".join(filter(None, (lead, shades))), drawn)
+    colours = [shades[status] for status in order]
+    drawn = charts.draw(charts.stacked(rows, title="redemptions", order=order, colours=colours), lead)
+    table = findings.chance_table(given.chance, evidence)
+    note = findings.CHANCE_NOTE if table else ""
+    return Section("evidence", "How sure the links are", lead, drawn, table, note)
 
 
 def _breaks(breaks: pl.DataFrame | None) -> Section | None:
@@ -179,6 +201,7 @@ def _breaks(breaks: pl.DataFrame | None) -> Section | None:
         bucket = bucket.when(age <= limit if limit else pl.lit(True)).then(pl.lit(name))
     counted = breaks.group_by("kind", bucket.alias("series")).agg(n=pl.len())
     order = [name for name in (*(name for name, _ in AGES), "age unknown") if name in set(counted["series"])]
+    shades = ("pale", "blue", "plum", "amber", "red")[: len(order)]
     totals = counted.group_by("kind").agg(of=pl.col("n").sum())
     rows = [
         {
@@ -190,5 +213,5 @@ def _breaks(breaks: pl.DataFrame | None) -> Section | None:
         for row in counted.join(totals, on="kind").sort("of", "kind", descending=[True, False]).to_dicts()
     ]
     lead = f"{breaks.height:,} things that do not fit together, by kind and by how long they have stood."
-    drawn = charts.draw(charts.stacked(rows, title="breaks", order=order), lead)
+    drawn = charts.draw(charts.stacked(rows, title="breaks", order=order, colours=shades), lead)
     return Section("breaks", "What does not fit", lead, drawn)
