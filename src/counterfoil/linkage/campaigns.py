@@ -29,6 +29,11 @@ BREAKDOWNS: Final[dict[str, tuple[By, ...]]] = {
 }
 """The tables of an analysis and the columns by which each is grouped (`period` also by time)."""
 
+_WITH_CAMPAIGNS: Final = """
+    CREATE TABLE full_link AS
+    SELECT l.* REPLACE (coalesce(l.campaign_id, u.campaign_id) AS campaign_id)
+    FROM linked l LEFT JOIN unissued_vouchers u USING (voucher_id)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Computed:
@@ -51,7 +56,9 @@ def compute(
         linked = link(
             **{name: frames[name] for name in ("issuances", "redemptions", "orders", "transactions")}
         )
-        linked.create("full_link")
+        linked.create("linked")
+        frames["unissued_vouchers"].create("unissued_vouchers")
+        connection.execute(_WITH_CAMPAIGNS)
         full_link = connection.table("full_link")
         told(1, total)
         optional = {

@@ -55,6 +55,13 @@ EXTRACTS: Final[dict[str, _Extract]] = {
                   discount_minor, evidence_level, evidence_status
            FROM redemptions WHERE merchant_id = $1""",
     ),
+    "unissued_vouchers": _Extract(
+        {"voucher_id": _TEXT, "campaign_id": _TEXT},
+        # A voucher that was redeemed without a recorded issuance still says of which campaign it is.
+        """SELECT v.voucher_id, v.campaign_id FROM vouchers v WHERE v.merchant_id = $1
+           AND v.voucher_id IN (SELECT voucher_id FROM redemptions WHERE merchant_id = $1
+                                EXCEPT SELECT voucher_id FROM issuances WHERE merchant_id = $1)""",
+    ),
     "orders": _Extract(
         {
             "order_id": _TEXT,
