@@ -1,5 +1,5 @@
 """`python -m counterfoil`."""
 
-from .main import main
+from counterfoil.main import main
 
 main()

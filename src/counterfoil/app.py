@@ -9,15 +9,15 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .customers.records import CUSTOMERS
-from .db import embedded
-from .db.engine import check_server, create_engine
-from .db.migrate import check_schema, migrate
-from .db.records import RecordKind
-from .merchants.records import PRODUCTS, STORES
-from .orders.records import ORDER_LINES, ORDERS, PAGE_VIEWS, TRANSACTIONS
-from .settings import Settings
-from .vouchers.records import (
+from counterfoil.customers.records import CUSTOMERS
+from counterfoil.db import embedded
+from counterfoil.db.engine import check_server, create_engine
+from counterfoil.db.migrate import check_schema, migrate
+from counterfoil.db.records import RecordKind
+from counterfoil.merchants.records import PRODUCTS, STORES
+from counterfoil.orders.records import ORDER_LINES, ORDERS, PAGE_VIEWS, TRANSACTIONS
+from counterfoil.settings import Settings
+from counterfoil.vouchers.records import (
     AUDIENCE,
     CAMPAIGNS,
     ISSUANCES,

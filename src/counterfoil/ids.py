@@ -11,7 +11,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from .errors import NotFoundError
+from counterfoil.errors import NotFoundError
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {symbol: value for value, symbol in enumerate(_ALPHABET)}

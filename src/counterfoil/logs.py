@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from .settings import Settings
+from counterfoil.settings import Settings
 
 
 def configure(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from counterfoil.app import App, open_app
 from counterfoil.cli.app import app as command_line
 from counterfoil.cli.app import run
 from counterfoil.dashboard import create_pages
+from counterfoil.demo.command import demo
 from counterfoil.settings import Settings, load_settings
 from counterfoil.worker import run_worker
 
@@ -93,6 +94,9 @@ def serve_command(
         Console(stderr=True).print(f"Pages: [link]{address}[/link]   API: {address}/docs   Stop: Ctrl-C")
     structlog.get_logger(__name__).info("starting", role=role)
     asyncio.run(serve(settings, role=role))
+
+
+command_line.command(demo)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .errors import FieldError, InvalidError
+from counterfoil.errors import FieldError, InvalidError
 
 
 def default_home() -> Path:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from ..db.transactions import Tx
-from ..errors import ConflictError, RefusedError
+from counterfoil.db.transactions import Tx
+from counterfoil.errors import ConflictError, RefusedError
 
 LONGEST_KEY: Final = 255
 

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import Row, insert, or_, select, update
 
-from ..db.transactions import ReadTx, Tx
-from ..errors import FieldError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
-from ..ids import format_id, new_id
-from .tables import api_keys
-from .types import OPERATOR_SCOPES, SCOPES, ApiKey, Caller
+from counterfoil.access.tables import api_keys
+from counterfoil.access.types import OPERATOR_SCOPES, SCOPES, ApiKey, Caller
+from counterfoil.db.transactions import ReadTx, Tx
+from counterfoil.errors import FieldError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
+from counterfoil.ids import format_id, new_id
 
 _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 _SECRET_SYMBOLS: Final = 34  # 34 x log2(31) = 168 bits

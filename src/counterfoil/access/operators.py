@@ -12,11 +12,11 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, insert, select, update
 
-from ..db.transactions import ReadTx, Tx
-from ..errors import ConflictError, FieldError, InvalidError, NotFoundError
-from ..ids import new_id
-from .tables import operators, sessions, sign_in_attempts
-from .types import Operator, Session
+from counterfoil.access.tables import operators, sessions, sign_in_attempts
+from counterfoil.access.types import Operator, Session
+from counterfoil.db.transactions import ReadTx, Tx
+from counterfoil.errors import ConflictError, FieldError, InvalidError, NotFoundError
+from counterfoil.ids import new_id
 
 SHORTEST_PASSWORD: Final = 12
 MOST_FAILURES: Final = 10

@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ..db.metadata import metadata
-from .types import OPERATOR_SCOPES, SCOPES
+from counterfoil.access.types import OPERATOR_SCOPES, SCOPES
+from counterfoil.db.metadata import metadata
 
 
 class ApiKeyColumns(TypedColumns):

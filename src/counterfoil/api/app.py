@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from .. import __version__
-from ..app import App
-from . import jobs, keys, linkage, merchants, problems, records, system
-from .middleware import Metrics, RequestMiddleware
-from .problems import Problem
+from counterfoil import __version__
+from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system
+from counterfoil.api.middleware import Metrics, RequestMiddleware
+from counterfoil.api.problems import Problem
+from counterfoil.app import App
 
 DESCRIPTION = """
 Marketing vouchers and loyalty points, and for every single one what became of it.

@@ -12,15 +12,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .. import clock
-from ..access import idempotency, keys
-from ..access.types import Caller, Scope
-from ..app import App
-from ..db.paging import LARGEST_PAGE
-from ..db.transactions import Tx, begin, read
-from ..errors import InvalidError, NotFoundError, UnauthenticatedError
-from ..merchants import merchants
-from ..merchants.merchants import Merchant
+from counterfoil import clock
+from counterfoil.access import idempotency, keys
+from counterfoil.access.types import Caller, Scope
+from counterfoil.app import App
+from counterfoil.db.paging import LARGEST_PAGE
+from counterfoil.db.transactions import Tx, begin, read
+from counterfoil.errors import InvalidError, NotFoundError, UnauthenticatedError
+from counterfoil.merchants import merchants
+from counterfoil.merchants.merchants import Merchant
 
 bearer = HTTPBearer(
     auto_error=False, description="An API key: `counterfoil keys create`, or `POST /v1/keys`."
@@ -146,7 +146,7 @@ async def once(
 
 
 def _missing_key(request: Request) -> Response:
-    from .problems import problem
+    from counterfoil.api.problems import problem
 
     return problem(
         request,

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from ..db import jobs
-from ..db.jobs import Job, JobState
-from ..db.transactions import read
-from ..ids import format_id, parse_id
-from .context import Acting, Cursor, Limit, acting, page_body
-from .problems import responses
+from counterfoil.api.context import Acting, Cursor, Limit, acting, page_body
+from counterfoil.api.problems import responses
+from counterfoil.db import jobs
+from counterfoil.db.jobs import Job, JobState
+from counterfoil.db.transactions import read
+from counterfoil.ids import format_id, parse_id
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from .. import clock
-from ..access import keys
-from ..access.types import ApiKey, Scope
-from ..db.transactions import begin, read
-from ..ids import format_id, parse_id
-from .context import Acting, acting
-from .problems import responses
+from counterfoil import clock
+from counterfoil.access import keys
+from counterfoil.access.types import ApiKey, Scope
+from counterfoil.api.context import Acting, acting
+from counterfoil.api.problems import responses
+from counterfoil.db.transactions import begin, read
+from counterfoil.ids import format_id, parse_id
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 

@@ -8,18 +8,18 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import clock
-from ..db import jobs, outbox
-from ..db.transactions import Tx, read
-from ..ids import format_id, parse_id
-from ..linkage import queries
-from ..linkage.full_link import FullLink, get_full_link
-from ..linkage.queries import Analysis, StoredBreak
-from ..linkage.types import IssuanceStage, LinkStatus, RedemptionStage
-from .context import Acting, Cursor, IdempotencyKey, Limit, acting, once, page_body
-from .jobs import JobAnswer
-from .jobs import answer as job_answer
-from .problems import responses
+from counterfoil import clock
+from counterfoil.api.context import Acting, Cursor, IdempotencyKey, Limit, acting, once, page_body
+from counterfoil.api.jobs import JobAnswer
+from counterfoil.api.jobs import answer as job_answer
+from counterfoil.api.problems import responses
+from counterfoil.db import jobs, outbox
+from counterfoil.db.transactions import Tx, read
+from counterfoil.ids import format_id, parse_id
+from counterfoil.linkage import queries
+from counterfoil.linkage.full_link import FullLink, get_full_link
+from counterfoil.linkage.queries import Analysis, StoredBreak
+from counterfoil.linkage.types import IssuanceStage, LinkStatus, RedemptionStage
 
 router = APIRouter(tags=["linkage"])
 BreakKindParameter = Literal[

@@ -8,14 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import clock
-from ..db.transactions import Tx, read
-from ..errors import NotFoundError
-from ..ids import format_id
-from ..merchants import merchants
-from ..merchants.merchants import Merchant
-from .context import Acting, Cursor, IdempotencyKey, Limit, acting, once, page_body
-from .problems import responses
+from counterfoil import clock
+from counterfoil.api.context import Acting, Cursor, IdempotencyKey, Limit, acting, once, page_body
+from counterfoil.api.problems import responses
+from counterfoil.db.transactions import Tx, read
+from counterfoil.errors import NotFoundError
+from counterfoil.ids import format_id
+from counterfoil.merchants import merchants
+from counterfoil.merchants.merchants import Merchant
 
 router = APIRouter(prefix="/merchants", tags=["merchants"])
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..ids import new_id
-from .problems import problem
+from counterfoil.api.problems import problem
+from counterfoil.ids import new_id
 
 _log = structlog.get_logger("counterfoil.requests")
 _QUIET = {"/healthz", "/readyz", "/metrics"}

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from ..errors import RETRYABLE, CounterfoilError
+from counterfoil.errors import RETRYABLE, CounterfoilError
 
 MOST_ERRORS: Final = 100
 """Field errors in one answer; a body with more says how many were left out."""

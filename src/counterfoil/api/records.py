@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from .. import clock
-from ..app import RECORD_KINDS
-from ..db import records
-from ..db.records import LoadOutcome, RecordKind
-from ..db.transactions import Tx
-from .context import Acting, IdempotencyKey, acting, once
-from .problems import responses
+from counterfoil import clock
+from counterfoil.api.context import Acting, IdempotencyKey, acting, once
+from counterfoil.api.problems import responses
+from counterfoil.app import RECORD_KINDS
+from counterfoil.db import records
+from counterfoil.db.records import LoadOutcome, RecordKind
+from counterfoil.db.transactions import Tx
 
 LARGEST_BATCH: Final = 10_000
 """Records in one request; for more, send several, or use `counterfoil import`."""

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel
 
-from ..db.migrate import check_schema
-from ..db.transactions import read
-from .context import Platform
-from .problems import responses
+from counterfoil.api.context import Platform
+from counterfoil.api.problems import responses
+from counterfoil.db.migrate import check_schema
+from counterfoil.db.transactions import read
 
 router = APIRouter(tags=["system"])
 

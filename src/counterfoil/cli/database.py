@@ -46,7 +46,11 @@ def info(*, json: Json = False) -> None:
             }
         if opened.embedded:
             own = await asyncio.to_thread(embedded.info, opened.settings.home)
-            found |= {"home": str(opened.settings.home), "data_directory": str(own.data_directory), "users": own.users}
+            found |= {
+                "home": str(opened.settings.home),
+                "data_directory": str(own.data_directory),
+                "users": own.users,
+            }
         return found
 
     found = with_platform(work, check=False)

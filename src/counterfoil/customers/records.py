@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..db.records import Attributes, Record, RecordKind, Reference
-from . import tables
-from .types import Grade
+from counterfoil.customers import tables
+from counterfoil.customers.types import Grade
+from counterfoil.db.records import Attributes, Record, RecordKind, Reference
 
 
 class CustomerRecord(Record):

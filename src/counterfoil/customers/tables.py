@@ -17,8 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ..db.metadata import metadata
-from .types import GRADES
+from counterfoil.customers.types import GRADES
+from counterfoil.db.metadata import metadata
 
 
 class CustomerColumns(TypedColumns):

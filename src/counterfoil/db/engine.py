@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from ..errors import InvalidError, UnavailableError
+from counterfoil.errors import InvalidError, UnavailableError
 
 OLDEST_SUPPORTED: Final = 150000
 """PostgreSQL 15, as `server_version_num` counts."""

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, tuple_, update
 
-from ..errors import CounterfoilError, NotFoundError
-from ..ids import format_id, new_id
-from .paging import Page, decode_cursor, invalid_cursor, page_of
-from .tables import jobs
-from .transactions import ReadTx, Tx
+from counterfoil.db.paging import Page, decode_cursor, invalid_cursor, page_of
+from counterfoil.db.tables import jobs
+from counterfoil.db.transactions import ReadTx, Tx
+from counterfoil.errors import CounterfoilError, NotFoundError
+from counterfoil.ids import format_id, new_id
 
 JobState = Literal["queued", "running", "succeeded", "failed"]
 

@@ -18,8 +18,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..errors import UnavailableError
-from .transactions import translated
+from counterfoil.db.transactions import translated
+from counterfoil.errors import UnavailableError
 
 LOCK_TIMEOUT: Final = "2s"
 STATEMENT_TIMEOUT: Final = "60s"

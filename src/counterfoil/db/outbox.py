@@ -7,8 +7,8 @@ from typing import Any
 
 from pgqueuer import AsyncpgDriver, Queries
 
-from ..subscriptions import SUBSCRIBERS
-from .transactions import Tx
+from counterfoil.db.transactions import Tx
+from counterfoil.subscriptions import SUBSCRIBERS
 
 
 async def publish(tx: Tx, event: str, payload: dict[str, Any]) -> None:

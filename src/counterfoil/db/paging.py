@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from ..errors import FieldError, InvalidError
+from counterfoil.errors import FieldError, InvalidError
 
 T = TypeVar("T")
 

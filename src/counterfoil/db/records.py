@@ -23,9 +23,9 @@ from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, SmallIntege
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import DefaultClause
 
-from ..errors import InvalidError
-from .outbox import publish
-from .transactions import Tx
+from counterfoil.db.outbox import publish
+from counterfoil.db.transactions import Tx
+from counterfoil.errors import InvalidError
 
 LARGEST_INTEGER: Final = 2**63 - 1
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from .metadata import metadata
+from counterfoil.db.metadata import metadata
 
 
 class JobColumns(TypedColumns):

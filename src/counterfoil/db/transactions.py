@@ -18,7 +18,7 @@ from sqlalchemy import CursorResult, Executable, Row, text
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ..errors import ConflictError, CounterfoilError, InvalidError, UnavailableError
+from counterfoil.errors import ConflictError, CounterfoilError, InvalidError, UnavailableError
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 

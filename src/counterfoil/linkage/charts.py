@@ -225,7 +225,7 @@ def money(rows: Rows, *, names: Names, unit: str) -> Callable[[int], Any]:
 
 def stacked(rows: Rows, *, title: str, order: Names, colours: Names) -> Callable[[int], Any]:
     """Horizontal stacked bars: rows have `label`, `n`, `series` (one of `order`, in `colours`), `rank`."""
-    shades = [light(name) for name in colours]
+    scale = alt.Scale(domain=list(order), range=[light(name) for name in colours])
 
     def make(width: int) -> Any:
         label = alt.Axis(labelColor=light("ink"), labelLimit=320 if width == WIDE else 130)
@@ -235,7 +235,9 @@ def stacked(rows: Rows, *, title: str, order: Names, colours: Names) -> Callable
             .encode(
                 y=alt.Y("label:N", sort=None, title=None, axis=label),
                 x=alt.X("n:Q", title=title, stack="zero", axis=alt.Axis(tickCount=5, format=",d")),
-                color=alt.Color("series:N", scale=alt.Scale(domain=list(order), range=shades)),
+                color=alt.Color(
+                    "series:N", scale=scale, legend=alt.Legend(columns=0 if width == WIDE else 2)
+                ),
                 order=alt.Order("rank:Q"),
             )
         )

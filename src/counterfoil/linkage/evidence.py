@@ -10,7 +10,7 @@ import narwhals as nw
 
 from counterfoil.linkage.columns import ColumnMap
 from counterfoil.linkage.errors import ColumnTypeError, LinkageError, MissingColumnError
-from counterfoil.linkage.frames import find_one_kind, give_back, select_lazily
+from counterfoil.linkage.frames import find_one_kind, give_back, is_all_null_type, select_lazily
 from counterfoil.linkage.local_days import check_time_zone, day_number, with_local_date
 
 Frame = TypeVar("Frame")
@@ -108,21 +108,25 @@ class _Table:
         return name
 
     def is_whole(self, column: str) -> bool:
-        """Whether a key is whole numbers; it may be text else, and nothing besides."""
-        dtype = self.frame.collect_schema()[self.its(column)]
+        """Whether a key is whole numbers; it may be text else (or nothing but nulls), and nothing besides."""
+        name = self.its(column)
+        dtype = self.frame.collect_schema()[name]
+        if dtype == nw.Unknown and is_all_null_type(self.frame, name):
+            return False
         if not (dtype.is_integer() or dtype in {nw.String, nw.Categorical, nw.Enum}):
-            raise ColumnTypeError(
-                f"{self.name}.{self.its(column)} is of type {dtype}; it must be text or integers."
-            )
+            raise ColumnTypeError(f"{self.name}.{name} is of type {dtype}; it must be text or integers.")
         return bool(dtype.is_integer())
 
 
 def _open(name: str, frame: Any, names: Mapping[str, str]) -> _Table:
-    there = nw.from_native(frame).collect_schema().names()
+    given = nw.from_native(frame)
+    there = given.collect_schema().names()
     keys = {names.get(key, key) for key in (*_KEY_NAMES, "customer_id", "order_id", "product_id")}
-    return _Table(
-        name, select_lazily(name, frame, {column: column for column in there}, keys & set(there)), names
-    )
+    opened = select_lazily(name, frame, {column: column for column in there}, keys & set(there))
+    if isinstance(given, nw.DataFrame) and given.implementation.is_pandas() and given.is_empty():
+        # A pandas column of objects has no type where it has no rows: here it would pass for text.
+        opened = opened.with_columns(nw.lit(None).alias(column) for column in there)
+    return _Table(name, opened, names)
 
 
 def _as_text(one: _Table, other: _Table, column: str) -> bool:

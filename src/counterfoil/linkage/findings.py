@@ -205,9 +205,7 @@ def chance_table(chance: Mapping[int, float], evidence: pl.DataFrame) -> tuple[t
     for level, meaning in LEVELS.items():
         here = evidence.filter(pl.col("evidence_level") == level).height / evidence.height
         alone = chance.get(level, 0.0)
-        times = (
-            f"{here / alone:.1f}" if alone and here / alone < 10 else count(here / alone if alone else None)
-        )
+        times = f"{here / alone:.2g}" if alone else "–"
         rows.append((f"{level}: {meaning}", percent(here), percent(alone), times))
     return tuple(rows)
 

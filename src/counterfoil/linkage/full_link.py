@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ..db.transactions import ReadTx
-from ..errors import NotFoundError
-from .types import IssuanceStage, LinkStatus, RedemptionStage
+from counterfoil.db.transactions import ReadTx
+from counterfoil.errors import NotFoundError
+from counterfoil.linkage.types import IssuanceStage, LinkStatus, RedemptionStage
 
 Row = dict[str, Any]
 

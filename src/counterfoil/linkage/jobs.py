@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counterfoil import clock
 from counterfoil.db import jobs
 from counterfoil.db.transactions import begin, read
-from counterfoil.errors import CounterfoilError
+from counterfoil.errors import RETRYABLE, CounterfoilError
 from counterfoil.ids import format_id, new_id
 from counterfoil.linkage import campaigns
 from counterfoil.linkage.extract import extract
@@ -47,8 +47,18 @@ async def analyse_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
     try:
         await _analyse(engine, job_id, job.merchant_id, job.request)
     except CounterfoilError as error:
-        async with begin(engine) as tx:
-            await jobs.fail(tx, job_id=job_id, error=error, now=clock.now())
+        if error.kind in RETRYABLE:
+            raise
+        await _fail(engine, job_id, error)
+    except Exception:
+        # A bug: trying again would not mend it, and whoever waits must not wait for ever.
+        await _fail(engine, job_id, CounterfoilError("Something went wrong on our side.", code="internal"))
+        raise
+
+
+async def _fail(engine: AsyncEngine, job_id: UUID, error: CounterfoilError) -> None:
+    async with begin(engine) as tx:
+        await jobs.fail(tx, job_id=job_id, error=error, now=clock.now())
 
 
 async def _analyse(engine: AsyncEngine, job_id: UUID, merchant_id: UUID, request: dict[str, Any]) -> None:

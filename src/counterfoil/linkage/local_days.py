@@ -17,6 +17,7 @@ from narwhals.typing import LazyFrameT
 
 from counterfoil.errors import InvalidError
 from counterfoil.linkage.errors import ColumnTypeError
+from counterfoil.linkage.frames import is_all_null_type
 
 _MICROSECONDS_A_DAY: Final = 86_400_000_000
 
@@ -42,6 +43,8 @@ def with_local_date(
     them so.
     """
     dtype = frame.collect_schema()[column]
+    if dtype == nw.Unknown and is_all_null_type(frame, column):
+        return frame.with_columns(nw.lit(None).cast(nw.Date).alias(into))
     if not isinstance(dtype, (nw.Date, nw.Datetime)):
         raise ColumnTypeError(f"Column {column!r} is of type {dtype}; it must be a date or a timestamp.")
     naive = isinstance(dtype, nw.Datetime) and dtype.time_zone is None

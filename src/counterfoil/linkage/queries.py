@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import Row, func, select, tuple_
 
-from ..db.paging import Page, decode_cursor, invalid_cursor, page_of
-from ..db.transactions import ReadTx
-from ..errors import NotFoundError
-from ..ids import format_id
-from .tables import analyses, analysis_rows, breaks
+from counterfoil.db.paging import Page, decode_cursor, invalid_cursor, page_of
+from counterfoil.db.transactions import ReadTx
+from counterfoil.errors import NotFoundError
+from counterfoil.ids import format_id
+from counterfoil.linkage.tables import analyses, analysis_rows, breaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +149,85 @@ async def analysis_lines(
     if campaign_id is not None:
         statement = statement.where(analysis_rows.c.campaign_id == campaign_id)
     return [row.figures for row in await tx.all(statement)]
+
+
+CampaignSort = Literal[
+    "starts_at", "name", "addressed", "exposed", "issued", "bought", "redeemed", "redemption_rate", "revenue"
+]
+CAMPAIGN_SORTS: Final[tuple[CampaignSort, ...]] = get_args(CampaignSort)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFigures:
+    """A campaign with its figures in an analysis; null where the analysis has no line of it."""
+
+    campaign_id: str
+    name: str | None
+    kind: str | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    figures: dict[str, Any] | None
+
+
+# A campaign may have no line yet, and a line may name a campaign of which there is no record.
+_CAMPAIGN_FIGURES: Final = """
+    SELECT coalesce(c.campaign_id, l.campaign_id) AS campaign_id, c.name, c.kind, c.starts_at, c.ends_at,
+           l.figures, count(*) OVER () AS total
+    FROM (SELECT * FROM campaigns WHERE merchant_id = :merchant_id) c
+    FULL JOIN (SELECT campaign_id, figures FROM analysis_rows
+               WHERE analysis_id = :analysis_id AND breakdown = 'campaign' AND campaign_id IS NOT NULL) l
+         ON l.campaign_id = c.campaign_id
+    WHERE (CAST(:kind AS text) IS NULL OR c.kind = :kind)
+      AND (CAST(:pattern AS text) IS NULL OR c.name ILIKE :pattern
+           OR coalesce(c.campaign_id, l.campaign_id) ILIKE :pattern)
+    ORDER BY {key} {direction} NULLS LAST,
+             length(coalesce(c.campaign_id, l.campaign_id)), coalesce(c.campaign_id, l.campaign_id)
+    LIMIT :limit OFFSET :offset"""
+
+
+async def list_campaign_figures(
+    tx: ReadTx,
+    *,
+    merchant_id: UUID,
+    analysis_id: UUID | None,
+    search: str | None = None,
+    kind: str | None = None,
+    sort: CampaignSort = "starts_at",
+    descending: bool = True,
+    limit: int,
+    offset: int = 0,
+) -> tuple[list[CampaignFigures], int]:
+    """Campaigns with their figures, and how many there are in all; an analysis never changes, so by offset."""
+    pattern = None
+    if search:
+        escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        pattern = f"%{escaped}%"
+    key = {"starts_at": "c.starts_at", "name": "lower(coalesce(c.name, c.campaign_id, l.campaign_id))"}.get(
+        sort, f"(l.figures->>'{sort}')::numeric"
+    )
+    rows = await tx.all(
+        _CAMPAIGN_FIGURES.format(key=key, direction="DESC" if descending else "ASC"),
+        {
+            "merchant_id": merchant_id,
+            "analysis_id": analysis_id,
+            "kind": kind,
+            "pattern": pattern,
+            "limit": limit,
+            "offset": offset,
+        },
+    )
+    found = [CampaignFigures(*row[:6]) for row in rows]
+    return found, (rows[0].total if rows else 0)
+
+
+async def period_lines(
+    tx: ReadTx, *, analysis_id: UUID, campaign_ids: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """The figures by period, in order of time; of these campaigns, or of all with those of none."""
+    statement = select(analysis_rows.c.figures).where(
+        analysis_rows.c.analysis_id == analysis_id, analysis_rows.c.breakdown == "period"
+    )
+    if campaign_ids is not None:
+        statement = statement.where(analysis_rows.c.campaign_id.in_(campaign_ids))
+    lines = [row.figures for row in await tx.all(statement)]
+    return sorted(lines, key=lambda line: line["period_start"] or "")

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ..db.transactions import Tx
+from counterfoil.db.transactions import Tx
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ..db.metadata import metadata
+from counterfoil.db.metadata import metadata
 
 STORED_BREAK_KINDS: Final = (
     "orphan_redemption",

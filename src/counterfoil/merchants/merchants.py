@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Row, select
 
-from ..db.paging import Page, decode_cursor, page_of
-from ..db.transactions import ReadTx, Tx
-from ..errors import ConflictError, CounterfoilError, FieldError, InvalidError, NotFoundError
-from ..ids import new_id, parse_id
-from .tables import merchants
+from counterfoil.db.paging import Page, decode_cursor, page_of
+from counterfoil.db.transactions import ReadTx, Tx
+from counterfoil.errors import ConflictError, CounterfoilError, FieldError, InvalidError, NotFoundError
+from counterfoil.ids import new_id, parse_id
+from counterfoil.merchants.tables import merchants
 
 
 @dataclass(frozen=True, slots=True)

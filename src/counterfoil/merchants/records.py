@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..db.records import Attributes, Record, RecordKind, Reference, ShortText
-from . import tables
+from counterfoil.db.records import Attributes, Record, RecordKind, Reference, ShortText
+from counterfoil.merchants import tables
 
 
 class StoreRecord(Record):

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ..db.metadata import metadata
+from counterfoil.db.metadata import metadata
 
 
 class MerchantColumns(TypedColumns):

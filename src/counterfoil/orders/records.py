@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from ..db.records import Amount, Record, RecordKind, Reference, ShortText, Time
-from . import tables
+from counterfoil.db.records import Amount, Record, RecordKind, Reference, ShortText, Time
+from counterfoil.orders import tables
 
 
 class OrderRecord(Record):
@@ -55,12 +55,19 @@ class PageViewRecord(Record):
     viewed_at: Time
 
 
-ORDERS: Final = RecordKind("orders", tables.orders, OrderRecord, key=("order_id",), same_key="update", announce="order_id")
+ORDERS: Final = RecordKind(
+    "orders", tables.orders, OrderRecord, key=("order_id",), same_key="update", announce="order_id"
+)
 ORDER_LINES: Final = RecordKind(
     "order_lines", tables.order_lines, OrderLineRecord, key=("order_id", "line_number"), same_key="keep"
 )
 TRANSACTIONS: Final = RecordKind(
-    "transactions", tables.transactions, TransactionRecord, key=("transaction_id",), same_key="keep", announce="transaction_id"
+    "transactions",
+    tables.transactions,
+    TransactionRecord,
+    key=("transaction_id",),
+    same_key="keep",
+    announce="transaction_id",
 )
 PAGE_VIEWS: Final = RecordKind(
     "page_views", tables.page_views, PageViewRecord, key=("view_id",), same_key="keep"

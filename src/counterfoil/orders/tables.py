@@ -16,7 +16,7 @@ from sqlalchemy import (
     Uuid,
 )
 
-from ..db.metadata import metadata
+from counterfoil.db.metadata import metadata
 
 
 class OrderColumns(TypedColumns):

@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from ..db.records import Amount, Attributes, Record, RecordKind, Reference, ShortText, Time
-from . import tables
-from .types import Assignment, EvidenceStatus, Group, Precision
+from counterfoil.db.records import Amount, Attributes, Record, RecordKind, Reference, ShortText, Time
+from counterfoil.vouchers import tables
+from counterfoil.vouchers.types import Assignment, EvidenceStatus, Group, Precision
 
 
 class CampaignRecord(Record):
@@ -110,5 +110,10 @@ ISSUANCES: Final = RecordKind(
     "issuances", tables.issuances, IssuanceRecord, key=("voucher_id",), same_key="keep", announce="voucher_id"
 )
 REDEMPTIONS: Final = RecordKind(
-    "redemptions", tables.redemptions, RedemptionRecord, key=("redemption_id",), same_key="keep", announce="voucher_id"
+    "redemptions",
+    tables.redemptions,
+    RedemptionRecord,
+    key=("redemption_id",),
+    same_key="keep",
+    announce="voucher_id",
 )

@@ -23,8 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ..db.metadata import metadata
-from .types import ASSIGNMENTS, EVIDENCE_STATUSES, GROUPS, PRECISIONS
+from counterfoil.db.metadata import metadata
+from counterfoil.vouchers.types import ASSIGNMENTS, EVIDENCE_STATUSES, GROUPS, PRECISIONS
 
 
 def _one_of(column: str, values: Sequence[str]) -> CheckConstraint:

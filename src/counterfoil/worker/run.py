@@ -15,9 +15,9 @@ from pgqueuer import AsyncpgPoolDriver, DatabaseRetryEntrypointExecutor, Job, Qu
 from prometheus_client import Counter, Histogram
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..app import App
-from ..db.engine import SERVER_SETTINGS, parse_url
-from ..linkage.jobs import analyse_job, rejoin_job
+from counterfoil.app import App
+from counterfoil.db.engine import SERVER_SETTINGS, parse_url
+from counterfoil.linkage.jobs import analyse_job, rejoin_job
 
 Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
 

@@ -23,9 +23,9 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote
 
-from ...errors import UnavailableError
-from . import binaries, homes
-from .connection import greeting, join, join_or_start
+from counterfoil.db.embedded import binaries, homes
+from counterfoil.db.embedded.connection import greeting, join, join_or_start
+from counterfoil.errors import UnavailableError
 
 SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "",

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from ...errors import UnavailableError
+from counterfoil.errors import UnavailableError
 
 MAJOR: Final = 18
 _ROOT: Final = 0

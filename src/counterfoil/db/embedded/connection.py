@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import binaries, homes, supervisor
+from counterfoil.db.embedded import binaries, homes, supervisor
 
 
 def join_or_start(

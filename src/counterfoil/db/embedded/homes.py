@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ...errors import UnavailableError
-from . import binaries
+from counterfoil.db.embedded import binaries
+from counterfoil.errors import UnavailableError
 
 _HINTS: Final = {
     "No space left on device": "The disk is full: free some, or put COUNTERFOIL_HOME on another disk.",

@@ -1,0 +1,68 @@
+"""The pages as one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from counterfoil.app import App
+from counterfoil.dashboard import (
+    analyses,
+    breaks,
+    campaign,
+    merchants,
+    overview,
+    preferences,
+    sign_in,
+    voucher,
+    voucher_list,
+)
+from counterfoil.dashboard.headers import HeadersMiddleware
+from counterfoil.dashboard.visits import error_page, page
+
+STATIC: Final = Path(__file__).parent / "static"
+_GET, _POST = ["GET"], ["POST"]
+
+
+def create_pages(app: App) -> Starlette:
+    """The pages over an opened platform: mount them at `/`."""
+    routes = [
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        Route("/sign-in", page(sign_in.show, signed_in=False), methods=_GET),
+        Route("/sign-in", page(sign_in.submit, signed_in=False), methods=_POST),
+        Route("/sign-out", page(sign_in.sign_out), methods=_POST),
+        Route("/preferences", page(preferences.submit, signed_in=False), methods=_POST),
+        Route("/", page(merchants.choose), methods=_GET),
+        Route("/m/{merchant}", page(overview.show), methods=_GET),
+        Route("/m/{merchant}/analyses", page(analyses.submit), methods=_POST),
+        Route("/m/{merchant}/jobs/{job_id}", page(analyses.show), methods=_GET),
+        Route("/m/{merchant}/jobs/{job_id}/events", page(analyses.events), methods=_GET),
+        Route("/m/{merchant}/campaigns/{campaign_id:path}", page(campaign.show), methods=_GET),
+        Route("/m/{merchant}/vouchers", page(voucher_list.show), methods=_GET),
+        Route("/m/{merchant}/vouchers/{voucher_id:path}", page(voucher.show), methods=_GET),
+        Route("/m/{merchant}/breaks", page(breaks.show), methods=_GET),
+    ]
+    pages = Starlette(
+        routes=routes,
+        middleware=[Middleware(HeadersMiddleware)],
+        exception_handlers={HTTPException: _no_page},
+    )
+    pages.state.platform = app
+    # Each check of a password takes much time and memory, on purpose: strangers must not have many at once.
+    pages.state.password_checks = asyncio.Semaphore(2)
+    return pages
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    """Unknown addresses and wrong methods, in the design of the pages."""
+    assert isinstance(error, HTTPException)
+    return error_page(request, status=error.status_code, headers=error.headers)

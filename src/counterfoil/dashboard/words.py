@@ -1,0 +1,119 @@
+"""Words, numbers, money and times in the reader's language."""
+
+from __future__ import annotations
+
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_timedelta
+from babel.numbers import format_currency, format_decimal, format_percent, get_currency_precision
+from babel.support import NullTranslations, Translations
+from babel.units import format_unit
+
+from counterfoil.dashboard.preferences import Language
+
+LOCALES: Final = Path(__file__).parent / "locales"
+DOMAIN: Final = "counterfoil"
+
+# CLDR's digits are those of daily use; an amount in minor units counts in those of ISO 4217.
+_ISO_DIGITS: Final = {
+    "AFN": 2,
+    "ALL": 2,
+    "IQD": 3,
+    "IRR": 2,
+    "KPW": 2,
+    "LAK": 2,
+    "LBP": 2,
+    "MGA": 2,
+    "MMK": 2,
+    "RSD": 2,
+    "SOS": 2,
+    "SYP": 2,
+    "YER": 2,
+}
+
+
+def N_(message: str) -> str:  # noqa: N802 - the name that gettext's tools look for
+    """Mark a message for the catalog; it is translated where it is shown."""
+    return message
+
+
+class Words:
+    """How one language says things."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en")
+        self.translations: NullTranslations = (
+            NullTranslations() if language == "en" else Translations.load(LOCALES, [language], DOMAIN)
+        )
+
+    def say(self, message: str, **values: Any) -> str:
+        """A message in this language, with its `%(name)s` filled in."""
+        text: str = self.translations.gettext(message)
+        return text % values if values else text
+
+    def count(self, one: str, many: str, n: int, **values: Any) -> str:
+        """A message with a count, `%(n)s` being the number as this language writes it."""
+        text: str = self.translations.ngettext(one, many, n)
+        return text % {"n": self.number(n), **values}
+
+    def number(self, value: float) -> str:
+        """A number with its separators; at most two digits after the point."""
+        return format_decimal(round(value, 2), locale=self.locale)
+
+    def percent(self, value: float) -> str:
+        """A part of one, with one digit after the point where it is small enough to matter."""
+        pattern = "#,##0%" if value == 0 or value >= 0.9995 else "#,##0.0%"
+        return format_percent(value, format=pattern, locale=self.locale)
+
+    def money(self, minor: int, currency: str, *, short: bool = False) -> str:
+        """An amount in minor units, with its currency; `short` leaves the fraction of large amounts out."""
+        digits = _ISO_DIGITS.get(currency, get_currency_precision(currency))
+        amount = Decimal(minor).scaleb(-digits)
+        shown = 0 if short and abs(amount) >= 1000 else digits
+        pattern = "¤#,##0" + ("." + "0" * shown if shown else "")
+        return format_currency(amount, currency, format=pattern, locale=self.locale, currency_digits=False)
+
+    def day(self, value: date | None) -> str:
+        """A date."""
+        return "" if value is None else format_date(value, format="medium", locale=self.locale)
+
+    def moment(self, at: datetime, zone: str, *, precision: str | None = "second") -> str:
+        """A time in a merchant's zone; where only the day is known, the date alone."""
+        local = at.astimezone(ZoneInfo(zone))
+        if precision == "day":
+            return self.day(local.date())
+        return format_datetime(local, format="medium", tzinfo=local.tzinfo, locale=self.locale)
+
+    def local_day(self, at: datetime, zone: str, *, last_of_open: bool = False) -> str:
+        """The local date of a time; `last_of_open`: the last day of a period that ends there, exclusively."""
+        local = at - timedelta(microseconds=1) if last_of_open else at
+        return self.day(local.astimezone(ZoneInfo(zone)).date())
+
+    def duration(self, seconds: float) -> str:
+        """A length of time in the unit that people would use, with a digit where few are counted."""
+        for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+            if seconds >= 2 * size or unit == "minute":
+                value = seconds / size
+                shown = round(value, 1) if value < 10 and unit == "day" else round(value)
+                return format_unit(shown, f"duration-{unit}", length="long", locale=self.locale)
+        raise AssertionError
+
+    def age(self, since: datetime, until: datetime) -> str:
+        """How long ago, roughly."""
+        return format_timedelta(until - since, threshold=1.4, locale=self.locale)
+
+
+@cache
+def words_of(language: Language) -> Words:
+    """The words of a language, loaded once."""
+    return Words(language)
+
+
