@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
-	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+# The newest Python that can make an environment; failing that, any that is new enough, to say what it lacks.
+PYTHON ?= $(shell for need in venv,ensurepip sys; do for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c "import $$need, sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && { echo "$$p"; exit; }; done; done)
 VENV := .venv
 BIN := $(VENV)/bin
 # The database of `make demo` and `make serve`, unless you name another.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .engines import ENGINES, Engine, why_not
+from tests.linkage.engines import ENGINES, Engine, why_not
 
 FAST = ("duckdb", "polars", "polars_lazy", "pandas", "pyarrow")
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import counterfoil
 from counterfoil.linkage.types import LINK_COLUMNS
 
-from . import reference
-from .engines import ENGINES, Engine, sort_rows
-from .worlds import Row, Tables, tables
+from tests.linkage import reference
+from tests.linkage.engines import ENGINES, Engine, sort_rows
+from tests.linkage.worlds import Row, Tables, tables
 
 # The engine is chosen per test, not per example; each example is a whole link.
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -75,7 +75,7 @@ def by_period(lines: Sequence[Mapping[str, Any]], name: str) -> dict[date, int]:
     for line in lines:
         if line["period_start"] is not None and line[name] is not None:
             start = date.fromisoformat(line["period_start"])
-            sums[start] = sums.get(start, 0) + line[name]
+            sums[start] = sums.get(start, 0) + int(line[name])
     return sums
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from counterfoil.dashboard.words import N_
+from counterfoil.ids import format_id
 
 STEPS: Final[dict[str, str]] = {
     "addressed": N_("Addressed"),
@@ -22,6 +24,7 @@ STEP_MEANINGS: Final[dict[str, str]] = {
     "redeemed": N_("Vouchers that were redeemed at least once."),
     "revenue": N_("What was paid in the transactions of redemptions, each transaction counted once."),
 }
+RATE_MEANING: Final = N_("Vouchers redeemed out of those issued.")
 UNKNOWN: Final[dict[str, str]] = {
     "no_line": N_("Recorded after the latest analysis."),
     "no_audience": N_("No audience is recorded."),
@@ -150,3 +153,8 @@ def problem(status: int, code: str = "") -> tuple[str, str]:
     """The title and the advice for an error, by its code or else by its status."""
     found = _PROBLEMS.get(code) or _PROBLEMS.get(status)
     return found or _PROBLEMS[500 if status >= 500 else 422]
+
+
+def job_id(value: UUID) -> str:
+    """A job's public id, for its address."""
+    return format_id("job", value)

@@ -98,11 +98,14 @@ async def _taken(tx: ReadTx, analysis: Analysis | None, found: list[CampaignFigu
     if analysis is None:
         return {"totals": None, "steps": [], "trends": [], "lines": [], "unnamed": None}
     lines = await queries.analysis_lines(tx, analysis_id=analysis.id, breakdown="campaign")
-    periods = await queries.period_lines(tx, analysis_id=analysis.id)
+    sums = await queries.period_sums(tx, analysis_id=analysis.id)
+    periods = await queries.period_lines(
+        tx, analysis_id=analysis.id, campaign_ids=[campaign.campaign_id for campaign in found]
+    )
     totals = total(lines)
     unnamed = next((line for line in lines if line["campaign_id"] is None), None)
-    redeemed = charts.by_period(periods, "redemptions")
-    issued = charts.by_period(periods, "issued")
+    redeemed = charts.by_period(sums, "redemptions")
+    issued = charts.by_period(sums, "issued")
     span = [*redeemed, *issued]
     return {
         "totals": totals,
@@ -110,7 +113,7 @@ async def _taken(tx: ReadTx, analysis: Analysis | None, found: list[CampaignFigu
         "trends": [
             charts.series("issued", issued, span=span),
             charts.series("redemptions", redeemed, span=span),
-            charts.series("revenue", charts.by_period(periods, "revenue"), span=span),
+            charts.series("revenue", charts.by_period(sums, "revenue"), span=span),
         ],
         "lines": [_line(campaign, periods) for campaign in found],
         "unnamed": unnamed and {"figures": unnamed, "steps": {s.name: s for s in funnel(unnamed)}},

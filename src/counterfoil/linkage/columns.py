@@ -10,19 +10,17 @@ import narwhals as nw
 
 from counterfoil.linkage.errors import ColumnMapError, ColumnTypeError, MissingColumnError
 from counterfoil.linkage.frames import find_one_kind, is_all_null_type, select_lazily
-from counterfoil.linkage.types import FIELDS, Field, Frame, FrameKind, Source
+from counterfoil.linkage.types import FIELDS, Field, Frame, FrameKind, Role, Source
 
 ColumnMap = Mapping[str, Mapping[str, str]]
 """Source to canonical name to the caller's name: `{"issuances": {"voucher_id": "CouponNo"}}`."""
 
 _WIDE_INTEGERS: Final = (nw.UInt64, nw.Int128, nw.UInt128)
-_ABSENT: Final[dict[str, Any]] = {
-    "key": nw.String(),
+_ABSENT: Final[dict[Role, Any]] = {
     "attribute": nw.String(),
-    "time": nw.Datetime("us"),
     "amount": nw.Int64(),
 }
-"""The type of a column that is not there: all null."""
+"""The type of a column that is not there: all null. Keys and times take after those that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,8 @@ def read_inputs(given: Mapping[Source, Frame], columns: ColumnMap | None = None)
     typed = {source: _typed(source, frame) for source, frame in lazy.items()}
     _check_time_zones(typed)
     key_types = _find_key_types(typed)
-    return Inputs({source: _complete(source, frame, key_types) for source, frame in typed.items()}, kind)
+    moment = _find_moment_type(typed)
+    return Inputs({source: _complete(source, frame, key_types, moment) for source, frame in typed.items()}, kind)
 
 
 def _check_map(given: Mapping[Source, Frame], columns: ColumnMap) -> None:
@@ -156,14 +155,26 @@ def _find_common(types: set[Any]) -> Any:
     return nw.String()
 
 
-def _complete(source: Source, frame: nw.LazyFrame[Any], key_types: Mapping[str, Any]) -> nw.LazyFrame[Any]:
+def _find_moment_type(frames: Mapping[Source, nw.LazyFrame[Any]]) -> Any:
+    """The type for absent times: like one that is there, so that they can stand in one column."""
+    for frame in frames.values():
+        for dtype in frame.collect_schema().values():
+            if isinstance(dtype, nw.Datetime):
+                return dtype
+    return nw.Datetime("us")
+
+
+def _complete(
+    source: Source, frame: nw.LazyFrame[Any], key_types: Mapping[str, Any], moment: Any
+) -> nw.LazyFrame[Any]:
     """`frame` with all columns of `source` in their order, absent ones null, keys of their common type."""
     schema = frame.collect_schema()
     out: list[nw.Expr] = []
     for field in FIELDS[source]:
-        wanted = key_types.get(field.name, _ABSENT["key"]) if field.role == "key" else None
+        wanted = key_types.get(field.name, nw.String()) if field.role == "key" else None
         if field.name not in schema:
-            out.append(nw.lit(None).cast(wanted or _ABSENT[field.role]).alias(field.name))
+            absent = moment if field.role == "time" else wanted or _ABSENT[field.role]
+            out.append(nw.lit(None).cast(absent).alias(field.name))
         elif wanted is not None and schema[field.name] != wanted:
             out.append(nw.col(field.name).cast(wanted))
         else:

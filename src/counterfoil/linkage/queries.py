@@ -220,14 +220,28 @@ async def list_campaign_figures(
     return found, (rows[0].total if rows else 0)
 
 
+_PERIOD_SUMS: Final = """
+    SELECT figures->>'period_start' AS period_start, sum((figures->>'issued')::bigint)::bigint AS issued,
+           sum((figures->>'redemptions')::bigint)::bigint AS redemptions,
+           sum((figures->>'revenue')::numeric) AS revenue
+    FROM analysis_rows
+    WHERE analysis_id = :analysis_id AND breakdown = 'period' AND figures->>'period_start' IS NOT NULL
+    GROUP BY 1 ORDER BY 1"""
+
+
+async def period_sums(tx: ReadTx, *, analysis_id: UUID) -> list[dict[str, Any]]:
+    """`issued`, `redemptions` and `revenue` by period over all campaigns, in order of time."""
+    return [dict(row._mapping) for row in await tx.all(_PERIOD_SUMS, {"analysis_id": analysis_id})]
+
+
 async def period_lines(
-    tx: ReadTx, *, analysis_id: UUID, campaign_ids: Collection[str] | None = None
+    tx: ReadTx, *, analysis_id: UUID, campaign_ids: Collection[str]
 ) -> list[dict[str, Any]]:
-    """The figures by period, in order of time; of these campaigns, or of all with those of none."""
+    """The figures by period of these campaigns, in order of time."""
     statement = select(analysis_rows.c.figures).where(
-        analysis_rows.c.analysis_id == analysis_id, analysis_rows.c.breakdown == "period"
+        analysis_rows.c.analysis_id == analysis_id,
+        analysis_rows.c.breakdown == "period",
+        analysis_rows.c.campaign_id.in_(campaign_ids),
     )
-    if campaign_ids is not None:
-        statement = statement.where(analysis_rows.c.campaign_id.in_(campaign_ids))
     lines = [row.figures for row in await tx.all(statement)]
     return sorted(lines, key=lambda line: line["period_start"] or "")

@@ -164,3 +164,40 @@ LINK_COLUMNS: Final[tuple[str, ...]] = (
     "link_status",
 )
 """The columns of a full-link table, in order. `docs/linkage.md` says what each means."""
+
+BREAK_COLUMNS: Final[tuple[str, ...]] = (
+    "kind",
+    "severity",
+    "is_primary",
+    "source",
+    "voucher_id",
+    "redemption_id",
+    "missing_id",
+    "occurred_at",
+    "age_seconds",
+    "transaction_amount",
+    "orders_amount",
+)
+"""The columns of a table of breaks, in order. `docs/linkage.md` says what each means."""
+
+WARNINGS: Final[frozenset[BreakKind]] = frozenset(
+    {
+        "duplicate_redemption",
+        "duplicate_order",
+        "duplicate_transaction",
+        "redeemed_before_issued",
+        "amount_mismatch",
+        "customer_mismatch",
+    }
+)
+"""Kinds of breaks whose record is linked all the same, or is not needed; all others are errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What became of the records of one source: every record is linked without a break, or has breaks."""
+
+    source: Source
+    rows_in: int
+    rows_linked: int
+    rows_in_breaks: int
