@@ -135,6 +135,42 @@ def test_baskets_paid_with_coupons_alone_and_below_zero_stay_as_they_are(journey
 
 
 @pytest.mark.parametrize(
+    ("question", "count"),
+    [
+        # Redemptions by a household not addressed, of a coupon not the campaign's, out of its days.
+        ("FROM coupon_redemptions ANTI JOIN campaigns USING (campaign_id, household_id)", 0),
+        ("FROM coupon_redemptions ANTI JOIN coupons USING (campaign_id, coupon_upc)", 0),
+        (
+            "FROM coupon_redemptions JOIN campaign_descriptions USING (campaign_id) "
+            "WHERE redemption_date NOT BETWEEN start_date AND end_date",
+            0,
+        ),
+        # On the last day, so the end date belongs to the campaign.
+        (
+            "FROM coupon_redemptions JOIN campaign_descriptions USING (campaign_id) "
+            "WHERE redemption_date = end_date",
+            28,
+        ),
+        # One coupon, one household, one day, two campaigns.
+        (
+            "FROM (SELECT household_id FROM coupon_redemptions "
+            "GROUP BY household_id, coupon_upc, redemption_date "
+            "HAVING count(DISTINCT campaign_id) > 1)",
+            13,
+        ),
+        # Lines and coupons of products that the product list does not have.
+        ("FROM (SELECT DISTINCT product_id FROM transactions) ANTI JOIN products USING (product_id)", 17),
+        ("FROM (SELECT DISTINCT product_id FROM coupons) ANTI JOIN products USING (product_id)", 6),
+        ("FROM transactions ANTI JOIN products USING (product_id)", 4_836),
+        # Lines on which the coupon took off more than the sale brought in.
+        ("FROM transactions WHERE coupon_disc > sales_value", 3_507),
+    ],
+)
+def test_what_is_odd_in_the_files_is_known(raw: duckdb.DuckDBPyConnection, question: str, count: int) -> None:
+    assert ask(raw, f"SELECT count(*) {question}") == count
+
+
+@pytest.mark.parametrize(
     ("zone", "matched", "torn"),
     [(TIME_ZONE, 2_102, 0), ("America/Chicago", 2_097, 49), ("UTC", 1_869, 51), ("Etc/GMT+5", 2_099, 33)],
 )

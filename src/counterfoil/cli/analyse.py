@@ -7,7 +7,7 @@ import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import duckdb
 from cyclopts import Parameter
@@ -87,11 +87,18 @@ def analyse(
     }
     names = _column_map(columns)
     common: dict[str, Any] = {"time_zone": time_zone, "columns": names}
-    rows = analyse_frames(**frames, **common, by=by, period=period)
-    _write(rows, out)
-    if report is not None:
-        totals = rows if by == ("campaign_id",) and period is None else analyse_frames(**frames, **common)
-        _write_report(frames, totals, names, report, (title, time_zone, unit, minor_digits))
+    text = None
+    try:
+        rows = analyse_frames(**frames, **common, by=by, period=period)
+        if report is not None:
+            alone = by == ("campaign_id",) and period is None
+            totals = rows if alone else analyse_frames(**frames, **common)
+            text = _render(frames, totals, names, (title, time_zone, unit, minor_digits))
+        _write(rows, out)
+    except duckdb.Error as error:  # a torn file shows itself only when it is read
+        raise FileError(_first_lines(error)) from error
+    if report is not None and text is not None:
+        _write_text(text, report)
     _tell(connection, out, report, as_json=json)
 
 
@@ -135,43 +142,46 @@ def _column_map(path: Path | None) -> dict[str, dict[str, str]]:
 def _write(rows: duckdb.DuckDBPyRelation, path: Path) -> None:
     """Write beside the target, then rename: whoever looks finds the old file or the whole new one."""
     part = path.with_name(f".{path.name}.part")
-    kind: Literal["parquet", "csv"] = "parquet" if path.suffix.lower() == ".parquet" else "csv"
+    ordered = rows.order(", ".join(f'"{name}"' for name in rows.columns[:3]))
     try:
-        ordered = rows.order(", ".join(f'"{name}"' for name in rows.columns[:2]))
-        if kind == "parquet":
+        if path.suffix.lower() == ".parquet":
             ordered.write_parquet(str(part))
         else:
             ordered.write_csv(str(part))
-    except duckdb.Error as error:
+    except duckdb.Error:
         part.unlink(missing_ok=True)
-        raise FileError(_first_lines(error)) from error
+        raise
     part.replace(path)
 
 
-def _write_report(
+def _write_text(text: str, path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _render(
     frames: dict[str, Any],
     totals: duckdb.DuckDBPyRelation,
     names: dict[str, dict[str, str]],
-    path: Path,
     words: tuple[str, str, str, int],
-) -> None:
+) -> str:
     # Drawing takes a second to load; only those who want a report wait for it.
-    from counterfoil.linkage.report import ReportInput, write_report
+    from counterfoil.linkage.report import ReportInput, render_report
 
-    renamed = _canonical(frames["full_link"], names.get("full_link", {}))
-    breaks = _canonical(frames["breaks"], names.get("breaks", {})) if "breaks" in frames else None
     title, time_zone, unit, minor_digits = words
-    given = ReportInput(
-        full_link=renamed,
-        analysis=totals,
-        taken_at=datetime.now(UTC),
-        title=title,
-        breaks=breaks,
-        time_zone=time_zone,
-        unit=unit,
-        minor_digits=minor_digits,
+    return render_report(
+        ReportInput(
+            full_link=_canonical(frames["full_link"], names.get("full_link", {})),
+            analysis=totals,
+            taken_at=datetime.now(UTC),
+            title=title,
+            breaks=_canonical(frames["breaks"], names.get("breaks", {})) if "breaks" in frames else None,
+            time_zone=time_zone,
+            unit=unit,
+            minor_digits=minor_digits,
+        )
     )
-    write_report(given, path)
 
 
 def _canonical(frame: duckdb.DuckDBPyRelation, names: dict[str, str]) -> duckdb.DuckDBPyRelation:
