@@ -157,12 +157,13 @@ _STAGE_TYPES: Final = {
 
 def to_batch(kind: RecordKind, records: Sequence[Record]) -> pa.RecordBatch:
     """Checked records as one Arrow batch."""
-    rows = [record.model_dump() for record in records]
-    for name in kind.columns:
-        if isinstance(kind.table.c[name].type, JSONB):
-            for row in rows:
-                row[name] = None if row[name] is None else json.dumps(row[name], sort_keys=True)
-    return pa.RecordBatch.from_pylist(rows, schema=kind.arrow_schema)
+    columns = []
+    for field in kind.arrow_schema:
+        values: Iterable[Any] = (getattr(record, field.name) for record in records)
+        if isinstance(kind.table.c[field.name].type, JSONB):
+            values = (None if value is None else json.dumps(value, sort_keys=True) for value in values)
+        columns.append(pa.array(values, type=field.type, size=len(records)))
+    return pa.RecordBatch.from_arrays(columns, schema=kind.arrow_schema)
 
 
 async def load(
