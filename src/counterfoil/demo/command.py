@@ -31,9 +31,9 @@ from counterfoil.app import App
 from counterfoil.cli.platform import with_platform
 from counterfoil.db import jobs, outbox, records
 from counterfoil.db.transactions import begin, read
-from counterfoil.demo import outputs
+from counterfoil.demo import outputs, tables
 from counterfoil.demo.complete_journey import CURRENCY, MERCHANT_ID, MERCHANT_NAME, TIME_ZONE, CompleteJourney
-from counterfoil.demo.load import ORDER, tables
+from counterfoil.demo.load import ORDER, records_of
 from counterfoil.errors import ConflictError
 from counterfoil.linkage.extract import extract, open_extract
 from counterfoil.merchants import merchants
@@ -106,7 +106,7 @@ async def _merchant(app: App) -> Merchant:
 
 async def _load(app: App, merchant: Merchant, journey: CompleteJourney, progress: Progress) -> None:
     loading = progress.add_task("loading", total=len(ORDER))
-    for kind, table in tables(journey):
+    for kind, table in records_of(journey):
         progress.update(loading, description=f"loading {table.num_rows:,} {kind.name.replace('_', ' ')}")
         async with begin(app.engine, statement_timeout_seconds=LOAD_SECONDS) as tx:
             await records.load(tx, kind, merchant_id=merchant.id, batches=table.to_batches(), now=clock.now())
@@ -175,9 +175,9 @@ async def _write(
         )
         campaigns = outputs.analyse_campaigns(journey, full_link, found)
         shown = [
-            outputs.campaigns_table(campaigns),
-            outputs.evidence_table(journey.evidence),
-            outputs.breaks_table(found),
+            tables.campaigns_table(campaigns),
+            tables.evidence_table(journey.evidence),
+            tables.breaks_table(found),
         ]
         return written, shown
 

@@ -30,7 +30,7 @@ ORDER: Final = (
 """The kinds in the order in which they are loaded. Any other would do as well."""
 
 
-def tables(journey: CompleteJourney) -> Iterator[tuple[RecordKind, pa.Table]]:
+def records_of(journey: CompleteJourney) -> Iterator[tuple[RecordKind, pa.Table]]:
     """Every kind of record with all its records, in the platform's columns."""
     for name in ORDER:
         kind = RECORD_KINDS[name]
@@ -51,11 +51,13 @@ def _table(journey: CompleteJourney, name: str) -> pa.Table:
 def _vouchers(journey: CompleteJourney) -> pa.Table:
     """Every voucher that is known to have existed: those issued, and those of type A that were redeemed.
 
-    The data let a household use the same coupon more than once, so nothing says how often is too often.
+    One issuance of each is known, so one redemption is accounted for: a second one is a break to look at. The
+    data do not say whether the household had two slips of that coupon or used one twice.
     """
     issued, redeemed = journey.issuances, journey.redemptions
     return _query(
-        """SELECT voucher_id, any_value(campaign_id) AS campaign_id, any_value(template_id) AS template_id
+        """SELECT voucher_id, any_value(campaign_id) AS campaign_id, any_value(template_id) AS template_id,
+                  1 AS max_redemptions
            FROM (SELECT voucher_id, campaign_id, template_id FROM issued
                  UNION ALL SELECT voucher_id, campaign_id, template_id FROM redeemed)
            GROUP BY voucher_id ORDER BY voucher_id""",
