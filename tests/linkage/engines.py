@@ -67,6 +67,10 @@ def spark() -> Any:
         "spark.sql.session.timeZone": "UTC",
         "spark.log.level": "ERROR",
         "spark.sql.adaptive.enabled": "false",
+        # Compiling Java for a handful of rows is what would take the time.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.autoBroadcastJoinThreshold": "-1",
     }
     for name, value in quiet.items():
         builder = builder.config(name, value)

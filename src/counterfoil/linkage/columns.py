@@ -49,7 +49,9 @@ def read_inputs(given: Mapping[Source, Frame], columns: ColumnMap | None = None)
     _check_time_zones(typed)
     key_types = _find_key_types(typed)
     moment = _find_moment_type(typed)
-    return Inputs({source: _complete(source, frame, key_types, moment) for source, frame in typed.items()}, kind)
+    return Inputs(
+        {source: _complete(source, frame, key_types, moment) for source, frame in typed.items()}, kind
+    )
 
 
 def _check_map(given: Mapping[Source, Frame], columns: ColumnMap) -> None:
