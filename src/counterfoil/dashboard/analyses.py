@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any, Final, Literal, get_args
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -20,6 +21,8 @@ Period = Literal["day", "week", "month"]
 PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 KIND: Final = "analysis"
 ENDED: Final = frozenset({"succeeded", "failed"})
+GIVEN_UP_AFTER: Final = timedelta(hours=1)
+"""A job whose worker failed for good must not keep everybody from asking for another."""
 _LOOKED_AT: Final = 20
 _EVERY_SECONDS: Final = 0.5
 _STREAM_SECONDS: Final = 15
@@ -27,9 +30,13 @@ _STREAM_SECONDS: Final = 15
 
 
 async def find_running(tx: ReadTx, visit: Visit) -> Job | None:
-    """An analysis of this merchant that has not ended yet."""
+    """An analysis of this merchant that has not ended yet, and is not so old that it never will."""
     latest = await jobs.list_page(tx, merchant_id=visit.merchant.id, limit=_LOOKED_AT, cursor=None)
-    return next((job for job in latest.data if job.kind == KIND and job.state not in ENDED), None)
+    for job in latest.data:
+        fresh = visit.now - (job.started_at or job.created_at) < GIVEN_UP_AFTER
+        if job.kind == KIND and job.state not in ENDED and fresh:
+            return job
+    return None
 
 
 async def submit(visit: Visit) -> Response:
@@ -49,8 +56,7 @@ async def submit(visit: Visit) -> Response:
 async def _job(visit: Visit) -> Job:
     job_id = parse_id("job", visit.request.path_params["job_id"])
     async with read(visit.engine) as tx:
-        job = await jobs.get(tx, job_id=job_id, merchant_id=visit.merchant.id)
-    return job
+        return await jobs.get(tx, job_id=job_id, merchant_id=visit.merchant.id)
 
 
 async def show(visit: Visit) -> Response:

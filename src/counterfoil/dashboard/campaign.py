@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from counterfoil.dashboard import charts
 from counterfoil.dashboard.figures import funnel, reasons
-from counterfoil.dashboard.labels import BREAKDOWNS
+from counterfoil.dashboard.labels import BREAKDOWNS, EVIDENCE, EVIDENCE_STATUSES, NAMED_BY_SOURCE
 from counterfoil.dashboard.visits import Visit
 from counterfoil.dashboard.voucher_list import PAGE_SIZE, filter_of
 from counterfoil.db.transactions import ReadTx, read
@@ -63,14 +63,28 @@ async def show(visit: Visit) -> Response:
         steps=funnel(figures),
         why=reasons(figures),
         breaks=breaks,
-        evidence=[row for row in evidence if row[0] is not None],
-        named=sum(n for status, _, n in evidence if status is None),
+        evidence=_evidence(evidence),
         page=vouchers,
         only=filter_of(visit),
         first=not visit.argument("cursor", longest=2000),
         section="overview",
         **shown,
     )
+
+
+def _evidence(counts: list[tuple[str | None, int | None, int]]) -> list[tuple[int | None, str, int]]:
+    """Level, meaning and number, the strongest first; nothing where every record names its payment."""
+    found: dict[tuple[int | None, str], int] = {}
+    for status, level, n in sorted(counts, key=lambda row: (row[0] != "linked", -(row[1] or 0))):
+        if status is None:
+            key: tuple[int | None, str] = (None, NAMED_BY_SOURCE)
+        elif status == "linked" and level is not None:
+            key = (level, EVIDENCE[level])
+        else:
+            key = (None, EVIDENCE_STATUSES[status])
+        found[key] = found.get(key, 0) + n
+    evident = any(status is not None for status, _, _ in counts)
+    return [(level, text, n) for (level, text), n in found.items()] if evident else []
 
 
 async def _figures(tx: ReadTx, analysis: Analysis | None, campaign_id: str) -> dict[str, Any] | None:
@@ -82,13 +96,13 @@ async def _figures(tx: ReadTx, analysis: Analysis | None, campaign_id: str) -> d
     return lines[0] if lines else None
 
 
-async def _analysed(
-    tx: ReadTx, visit: Visit, analysis: Analysis | None, campaign_id: str
-) -> dict[str, Any]:
+async def _analysed(tx: ReadTx, visit: Visit, analysis: Analysis | None, campaign_id: str) -> dict[str, Any]:
     if analysis is None:
         return {"trends": [], "breakdowns": []}
     periods = await queries.period_lines(tx, analysis_id=analysis.id, campaign_ids=[campaign_id])
-    values = {name: charts.by_period(periods, name) for name in ("exposed", "issued", "redemptions", "revenue")}
+    values = {
+        name: charts.by_period(periods, name) for name in ("exposed", "issued", "redemptions", "revenue")
+    }
     span = [start for found in values.values() for start in found]
     trends = [charts.series(name, found, span=span) for name, found in values.items()]
     breakdowns = []
@@ -100,14 +114,14 @@ async def _analysed(
     return {"trends": [t for t in trends if t.most > 0], "breakdowns": [b for b in breakdowns if b]}
 
 
-async def _breakdown(
-    tx: ReadTx, visit: Visit, name: str, lines: list[dict[str, Any]]
-) -> Breakdown | None:
+async def _breakdown(tx: ReadTx, visit: Visit, name: str, lines: list[dict[str, Any]]) -> Breakdown | None:
     """None where the records name no group: a table with one nameless line says nothing."""
     key = _KEYS[name]
     if all(line[key] is None for line in lines):
         return None
-    ordered = sorted(lines, key=lambda line: (-(line["redemptions"] or 0), -(line["issued"] or 0), line[key] or ""))
+    ordered = sorted(
+        lines, key=lambda line: (-(line["redemptions"] or 0), -(line["issued"] or 0), line[key] or "")
+    )
     shown = ordered[:MOST_GROUPS]
     names: dict[str, str] = {}
     if name == "store":

@@ -44,7 +44,7 @@ def reasons(figures: Figures | None) -> dict[str, str]:
     whether or not somebody sent the issuances.
     """
     if figures is None:
-        return {name: UNKNOWN["no_line"] for name in (*STEPS, *_RATES, "time_to_redeem_p50", "discount_cost")}
+        return dict.fromkeys((*STEPS, *_RATES, "time_to_redeem_p50", "discount_cost"), UNKNOWN["no_line"])
     found = {}
     if not figures["addressed"]:
         found["addressed"] = "no_audience"
@@ -67,7 +67,7 @@ _RATES: Final = ("redemption_rate", "response_rate", "purchase_rate", "revenue_p
 
 
 def _rate_reasons(figures: Figures, *, nothing: bool) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     if not figures["issued"]:
         reason = "no_issuance" if figures["redeemed"] else "nothing_issued"
         found |= {"redemption_rate": reason, "purchase_rate": reason}
@@ -110,7 +110,10 @@ class Totals:
 def total(lines: Sequence[Figures]) -> Totals:
     """The sum of what is known. Rates are of the campaigns for which both sides are known."""
     whys = [reasons(line) for line in lines]
-    unknown = {name: sum(name in why for why in whys) for name in (*STEPS, "redemption_rate", "response_rate")}
+    none_yet = {UNKNOWN["nothing_redeemed"], UNKNOWN["nothing_issued"]}
+    unknown = {
+        name: sum(why.get(name, UNKNOWN["nothing_issued"]) not in none_yet for why in whys) for name in STEPS
+    }
 
     def known(name: str) -> list[Any]:
         values = (line.get(name) for line, why in zip(lines, whys, strict=True) if name not in why)

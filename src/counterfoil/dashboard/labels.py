@@ -1,11 +1,11 @@
-"""What the pages call things: one place for the words of states, kinds and reasons, marked for translation."""
+"""What the pages call things: the words of states, kinds and reasons, marked for translation."""
 
 from __future__ import annotations
 
 from typing import Final
 from uuid import UUID
 
-from counterfoil.dashboard.words import N_
+from counterfoil.dashboard.words import C_, N_
 from counterfoil.ids import format_id
 
 STEPS: Final[dict[str, str]] = {
@@ -68,10 +68,10 @@ LINKS: Final[dict[str, tuple[str, str, str]]] = {
 }
 """Link status to tone, name and meaning."""
 VOUCHER_STATES: Final[dict[str, tuple[str, str]]] = {
-    "redeemed": ("good", N_("Redeemed")),
-    "expired": ("calm", N_("Expired")),
-    "issued": ("info", N_("Issued")),
-    "available": ("calm", N_("Available")),
+    "redeemed": ("good", C_("a voucher", "Redeemed")),
+    "expired": ("calm", C_("a voucher", "Expired")),
+    "issued": ("info", C_("a voucher", "Issued")),
+    "available": ("calm", C_("a voucher", "Available")),
 }
 
 EVIDENCE_STATUSES: Final[dict[str, str]] = {
@@ -79,9 +79,10 @@ EVIDENCE_STATUSES: Final[dict[str, str]] = {
     "ambiguous": N_("Ambiguous: several payments fit equally well, so none was picked"),
     "unmatched": N_("No payment of this customer on that day"),
 }
+NAMED_BY_SOURCE: Final = N_("The record names the payment itself.")
 EVIDENCE: Final[dict[int, str]] = {
     4: N_("The same customer, the same day, and an eligible product with a voucher discount on it."),
-    3: N_("The same customer, the same day, an eligible product, and a voucher discount elsewhere in the basket."),
+    3: N_("The same customer, the same day, an eligible product, and a voucher discount beside it."),
     2: N_("The same customer, the same day, an eligible product, and no voucher discount."),
     1: N_("The same customer, the same day, a voucher discount, and no eligible product."),
     0: N_("Only the customer and the day."),
@@ -115,7 +116,7 @@ JOB_STATES: Final[dict[str, str]] = {
 THEMES: Final[dict[str, str]] = {"auto": N_("As the device"), "light": N_("Light"), "dark": N_("Dark")}
 VOUCHER_FILTERS: Final[dict[str, str]] = {
     "all": N_("All"),
-    "redeemed": N_("Redeemed"),
+    "redeemed": C_("a voucher", "Redeemed"),
     "open": N_("Not redeemed"),
 }
 
@@ -131,7 +132,10 @@ _PROBLEMS: Final[dict[int | str, tuple[str, str]]] = {
     405: (N_("This cannot be opened"), N_("This address only takes forms.")),
     422: (N_("That was not understood"), N_("A part of the address or of the form is not valid.")),
     429: (N_("Too many attempts"), N_("Wait a quarter of an hour, and try again.")),
-    500: (N_("Something went wrong"), N_("That is our mistake, and it is in the log under the number below.")),
+    500: (
+        N_("Something went wrong"),
+        N_("That is our mistake, and it is in the log under the number below."),
+    ),
     503: (
         N_("The database does not answer"),
         N_("Nothing is lost. Try again in a moment; if it stays away, see the log of the server."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -51,7 +51,7 @@ def _asked(visit: Visit) -> Asked:
     return Asked(
         search=visit.argument("q"),
         kind=visit.argument("kind", longest=500),
-        sort=cast("CampaignSort", sort if sort in CAMPAIGN_SORTS else "starts_at"),
+        sort=sort if sort in CAMPAIGN_SORTS else "starts_at",
         descending=visit.argument("direction") != "up",
         page=min(max(int(number), 1), LAST_PAGE) if number.isascii() and number.isdigit() else 1,
     )
@@ -96,7 +96,7 @@ async def show(visit: Visit) -> Response:
 async def _taken(tx: ReadTx, analysis: Analysis | None, found: list[CampaignFigures]) -> dict[str, Any]:
     """What the analysis says: totals, trends, and the lines of the table."""
     if analysis is None:
-        return {"totals": None, "steps": [], "trends": [], "lines": [], "unnamed": None}
+        return {"totals": None, "steps": [], "trends": [], "lines": [], "best": 0, "unnamed": None}
     lines = await queries.analysis_lines(tx, analysis_id=analysis.id, breakdown="campaign")
     sums = await queries.period_sums(tx, analysis_id=analysis.id)
     periods = await queries.period_lines(
@@ -116,6 +116,7 @@ async def _taken(tx: ReadTx, analysis: Analysis | None, found: list[CampaignFigu
             charts.series("revenue", charts.by_period(sums, "revenue"), span=span),
         ],
         "lines": [_line(campaign, periods) for campaign in found],
+        "best": max(((c.figures or {}).get("redemption_rate") or 0 for c in found), default=0),
         "unnamed": unnamed and {"figures": unnamed, "steps": {s.name: s for s in funnel(unnamed)}},
     }
 
@@ -127,8 +128,9 @@ def funnel_of_totals(figures: dict[str, Any]) -> list[Step]:
 
 def _line(campaign: CampaignFigures, periods: list[dict[str, Any]]) -> Line:
     own = [line for line in periods if line["campaign_id"] == campaign.campaign_id]
-    trend = charts.series("redemptions", charts.by_period(own, "redemptions"),
-                          span=list(charts.by_period(own, "issued")))
+    trend = charts.series(
+        "redemptions", charts.by_period(own, "redemptions"), span=list(charts.by_period(own, "issued"))
+    )
     return Line(
         campaign,
         {step.name: step for step in funnel(campaign.figures)},

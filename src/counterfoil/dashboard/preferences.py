@@ -25,7 +25,7 @@ def language_of(request: Request) -> Language:
     """The cookie's language, else the first that the browser asks for and we have, else English."""
     chosen = request.cookies.get("language", "")
     if chosen in LANGUAGES:
-        return cast("Language", chosen)
+        return chosen
     wanted = []
     for position, part in enumerate(request.headers.get("accept-language", "")[:500].split(",")):
         name, _, quality = part.strip().partition(";q=")
@@ -41,7 +41,7 @@ def language_of(request: Request) -> Language:
 def theme_of(request: Request) -> Theme:
     """The cookie's theme; `auto` follows the device."""
     chosen = request.cookies.get("theme", "auto")
-    return cast("Theme", chosen if chosen in THEMES else "auto")
+    return chosen if chosen in THEMES else "auto"
 
 
 async def submit(visit: Visit) -> Response:

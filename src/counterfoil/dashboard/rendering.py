@@ -39,6 +39,7 @@ def environment(language: Language) -> Environment:
             "duration": words.duration,
             "day": words.day,
             "moment": words.moment,
+            "minute": words.minute,
             "local_day": words.local_day,
             "age": words.age,
             "said": words.say,

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from starlette.responses import RedirectResponse, Response
 
 from counterfoil.access import operators
@@ -14,6 +15,7 @@ from counterfoil.dashboard.visits import Visit
 from counterfoil.db.transactions import begin, read
 
 LONGEST_PASSWORD: Final = 1000
+_log = structlog.get_logger(__name__)
 
 
 async def show(visit: Visit) -> Response:
@@ -52,8 +54,13 @@ async def submit(visit: Visit) -> Response:
     seconds = visit.app.settings.session_hours * 3600
     visit.set_cookie(redirect, visit.cookie_name("counterfoil_session"), answer, seconds=seconds)
     # The token of the form served its turn: a session has one of its own.
-    redirect.delete_cookie(visit.cookie_name("counterfoil_form"), path="/", httponly=True, samesite="lax",
-                           secure=visit.app.settings.secure_cookies)
+    redirect.delete_cookie(
+        visit.cookie_name("counterfoil_form"),
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=visit.app.settings.secure_cookies,
+    )
     return redirect
 
 
@@ -76,6 +83,7 @@ async def _check(visit: Visit) -> str | None:
     lifetime = timedelta(hours=visit.app.settings.session_hours)
     async with begin(visit.engine) as writing:
         secret = await operators.sign_in(writing, operator_id=known[0], lifetime=lifetime, now=visit.now)
+    _log.info("an operator signed in", operator=str(known[0]), address=host)
     return secret
 
 
@@ -84,6 +92,11 @@ async def sign_out(visit: Visit) -> Response:
     async with begin(visit.engine) as tx:
         await operators.sign_out(tx, secret=visit.secret)
     response = RedirectResponse("/sign-in", status_code=303)
-    response.delete_cookie(visit.cookie_name("counterfoil_session"), path="/", httponly=True, samesite="lax",
-                           secure=visit.app.settings.secure_cookies)
+    response.delete_cookie(
+        visit.cookie_name("counterfoil_session"),
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=visit.app.settings.secure_cookies,
+    )
     return response

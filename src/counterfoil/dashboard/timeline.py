@@ -124,7 +124,9 @@ class Timeline:
             "redemption", N_("Redeemed"), record["redeemed_at"], precision=record["redeemed_at_precision"]
         )
         if len(link.redemptions) > 1:
-            event.title = self.words.say(N_("Redeemed, time %(n)s"), n=position)
+            event.title = self.words.say(
+                N_("Redemption %(n)s of %(of)s"), n=position, of=len(link.redemptions)
+            )
         event.facts = self._facts(
             (N_("Discount"), self._money(record["discount_minor"])),
             (N_("Customer"), record["customer_id"]),
@@ -149,8 +151,9 @@ class Timeline:
         notes = [self.words.say(labels.EVIDENCE_STATUSES[status])]
         if level is not None:
             meaning = self.words.say(labels.EVIDENCE[level])
-            notes.append(self.words.say(N_("Evidence level %(level)s of 4: %(meaning)s"), level=level,
-                                        meaning=meaning))
+            notes.append(
+                self.words.say(N_("Evidence level %(level)s of 4: %(meaning)s"), level=level, meaning=meaning)
+            )
         return notes
 
     def _order(self, title: str, record: Record, *, rank: float) -> Event:
@@ -160,7 +163,10 @@ class Timeline:
             (N_("Order number"), record["order_id"]),
             (N_("Amount"), self._money(record["amount_minor"])),
             (N_("Lines"), None if lines is None else self.words.number(lines.lines)),
-            (N_("Voucher discount in it"), self._money((lines.coupon_discount_minor or None) if lines else None)),
+            (
+                N_("Voucher discount in it"),
+                self._money((lines.coupon_discount_minor or None) if lines else None),
+            ),
             (N_("Store"), self._store(record)),
             (N_("Channel"), record["channel"]),
         )

@@ -185,13 +185,17 @@ def error_page(
 def _html(visit: Visit, template: str, values: Mapping[str, Any]) -> str:
     request = visit.request
     address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return environment(preferences.language_of(request)).get_template(template).render(
-        visit=visit,
-        merchant=visit.chosen,
-        home=f"/m/{visit.chosen.reference}" if visit.chosen else "/",
-        language=preferences.language_of(request),
-        theme=preferences.theme_of(request),
-        address=address if request.method == "GET" else "/",
-        now=visit.now,
-        **values,
+    return (
+        environment(preferences.language_of(request))
+        .get_template(template)
+        .render(
+            visit=visit,
+            merchant=visit.chosen,
+            home=f"/m/{visit.chosen.reference}" if visit.chosen else "/",
+            language=preferences.language_of(request),
+            theme=preferences.theme_of(request),
+            address=address if request.method == "GET" else "/",
+            now=visit.now,
+            **values,
+        )
     )

@@ -27,7 +27,7 @@ async def show(visit: Visit) -> Response:
         "voucher.html",
         link=link,
         state=labels.VOUCHER_STATES[state_of(link, visit.now)],
-        status=labels.LINKS[link.status],
+        standing=labels.LINKS[link.status],
         events=timeline.events(link),
         open_breaks=[b for b in link.breaks if b["resolved_at"] is None],
         valid=_validity(link),
@@ -40,7 +40,11 @@ async def _names(tx: ReadTx, visit: Visit, link: FullLink) -> tuple[dict[str, Or
     orders = [order for redemption in link.redemptions for order in redemption.orders]
     if link.purchase_order is not None:
         orders.append(link.purchase_order)
-    records = [*orders, *(r.redemption for r in link.redemptions), *([link.issuance] if link.issuance else [])]
+    records = [
+        *orders,
+        *(r.redemption for r in link.redemptions),
+        *([link.issuance] if link.issuance else []),
+    ]
     merchant_id = visit.merchant.id
     lines = await order_lines(tx, merchant_id=merchant_id, order_ids={o["order_id"] for o in orders})
     ids = {record["store_id"] for record in records if record["store_id"] is not None}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_time
 from babel.numbers import format_currency, format_decimal, format_percent, get_currency_precision
 from babel.support import NullTranslations, Translations
 from babel.units import format_unit
@@ -20,6 +19,9 @@ from counterfoil.dashboard.preferences import Language
 
 LOCALES: Final = Path(__file__).parent / "locales"
 DOMAIN: Final = "counterfoil"
+
+_CONTEXT: Final = "\x04"
+"""Between a context and its message, in gettext's own files."""
 
 # CLDR's digits are those of daily use; an amount in minor units counts in those of ISO 4217.
 _ISO_DIGITS: Final = {
@@ -44,12 +46,19 @@ def N_(message: str) -> str:  # noqa: N802 - the name that gettext's tools look 
     return message
 
 
+def C_(context: str, message: str) -> str:  # noqa: N802 - as above
+    """Mark a message that another language says otherwise in this context."""
+    return f"{context}{_CONTEXT}{message}"
+
+
 class Words:
     """How one language says things."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
         self.locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en")
+        # Chinese has one form of its units, and its data keep it under "short".
+        self._length: Literal["long", "short"] = "short" if language == "zh" else "long"
         self.translations: NullTranslations = (
             NullTranslations() if language == "en" else Translations.load(LOCALES, [language], DOMAIN)
         )
@@ -57,6 +66,7 @@ class Words:
     def say(self, message: str, **values: Any) -> str:
         """A message in this language, with its `%(name)s` filled in."""
         text: str = self.translations.gettext(message)
+        text = text.rpartition(_CONTEXT)[2]
         return text % values if values else text
 
     def count(self, one: str, many: str, n: int, **values: Any) -> str:
@@ -92,6 +102,12 @@ class Words:
             return self.day(local.date())
         return format_datetime(local, format="medium", tzinfo=local.tzinfo, locale=self.locale)
 
+    def minute(self, at: datetime, zone: str) -> str:
+        """A time in a merchant's zone, without its seconds."""
+        local = at.astimezone(ZoneInfo(zone))
+        time = format_time(local, format="short", tzinfo=local.tzinfo, locale=self.locale)
+        return f"{self.day(local.date())} {time}"
+
     def local_day(self, at: datetime, zone: str, *, last_of_open: bool = False) -> str:
         """The local date of a time; `last_of_open`: the last day of a period that ends there, exclusively."""
         local = at - timedelta(microseconds=1) if last_of_open else at
@@ -103,17 +119,19 @@ class Words:
             if seconds >= 2 * size or unit == "minute":
                 value = seconds / size
                 shown = round(value, 1) if value < 10 and unit == "day" else round(value)
-                return format_unit(shown, f"duration-{unit}", length="long", locale=self.locale)
+                return format_unit(shown, f"duration-{unit}", length=self._length, locale=self.locale)
         raise AssertionError
 
     def age(self, since: datetime, until: datetime) -> str:
-        """How long ago, roughly."""
-        return format_timedelta(until - since, threshold=1.4, locale=self.locale)
+        """How long ago; over two years, in years."""
+        seconds = max((until - since).total_seconds(), 0)
+        if seconds < 730 * 86_400:
+            return self.duration(seconds)
+        years = round(seconds / (365.25 * 86_400), 1)
+        return format_unit(years, "duration-year", length=self._length, locale=self.locale)
 
 
 @cache
 def words_of(language: Language) -> Words:
     """The words of a language, loaded once."""
     return Words(language)
-
-

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, select, tuple_
 
-from counterfoil.db.paging import Page, decode_cursor, invalid_cursor, page_of
+from counterfoil.db.paging import Page, cursor_time, decode_cursor, invalid_cursor, page_of
 from counterfoil.db.transactions import ReadTx
 from counterfoil.errors import NotFoundError
 from counterfoil.ids import format_id
@@ -67,11 +67,7 @@ async def list_breaks(
         statement = statement.where(breaks.c.campaign_id == campaign_id)
     if cursor is not None:
         occurred_at, *rest = decode_cursor(cursor, kinds=(str, str, str, str))
-        try:
-            after = (datetime.fromisoformat(occurred_at), *rest)
-        except ValueError as error:
-            raise invalid_cursor() from error
-        statement = statement.where(tuple_(*key) > tuple_(*after))
+        statement = statement.where(tuple_(*key) > tuple_(cursor_time(occurred_at), *rest))
     rows = [_break(row) for row in await tx.all(statement)]
     return page_of(
         rows, limit=limit, key=lambda b: (b.occurred_at.isoformat(), b.kind, b.source, b.record_id)
@@ -129,7 +125,7 @@ async def list_analyses(
     if cursor is not None:
         taken_at, analysis_id = decode_cursor(cursor, kinds=(str, str))
         try:
-            after = (datetime.fromisoformat(taken_at), UUID(analysis_id))
+            after = (cursor_time(taken_at), UUID(analysis_id))
         except ValueError as error:
             raise invalid_cursor() from error
         statement = statement.where(tuple_(*key) < tuple_(*after))
@@ -169,6 +165,8 @@ class CampaignFigures:
     figures: dict[str, Any] | None
 
 
+_FIELDS: Final = tuple(CampaignFigures.__dataclass_fields__)
+
 # A campaign may have no line yet, and a line may name a campaign of which there is no record.
 _CAMPAIGN_FIGURES: Final = """
     SELECT coalesce(c.campaign_id, l.campaign_id) AS campaign_id, c.name, c.kind, c.starts_at, c.ends_at,
@@ -197,7 +195,7 @@ async def list_campaign_figures(
     limit: int,
     offset: int = 0,
 ) -> tuple[list[CampaignFigures], int]:
-    """Campaigns with their figures, and how many there are in all; an analysis never changes, so by offset."""
+    """Campaigns with their figures, and how many there are; by offset, for an analysis never changes."""
     pattern = None
     if search:
         escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -216,7 +214,7 @@ async def list_campaign_figures(
             "offset": offset,
         },
     )
-    found = [CampaignFigures(*row[:6]) for row in rows]
+    found = [CampaignFigures(**{name: getattr(row, name) for name in _FIELDS}) for row in rows]
     return found, (rows[0].total if rows else 0)
 
 

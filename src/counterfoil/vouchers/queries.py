@@ -83,10 +83,12 @@ _BY_CUSTOMER: Final = " UNION ".join(
          AND voucher_id > :after ORDER BY voucher_id LIMIT :limit)"""
     for table in ("issuances", "redemptions")
 )
+_REDEEMED: Final = """
+    EXISTS (SELECT FROM redemptions r WHERE r.merchant_id = :merchant_id AND r.voucher_id = k.voucher_id)"""
 _CONDITIONS: Final[dict[VoucherFilter, str]] = {
     "all": "true",
-    "redeemed": "EXISTS (SELECT FROM redemptions r WHERE (r.merchant_id, r.voucher_id) = (:merchant_id, k.voucher_id))",
-    "open": "NOT EXISTS (SELECT FROM redemptions r WHERE (r.merchant_id, r.voucher_id) = (:merchant_id, k.voucher_id))",
+    "redeemed": _REDEEMED,
+    "open": f"NOT {_REDEEMED}",
 }
 _OF_CAMPAIGN: Final = """
     SELECT voucher_id FROM (
