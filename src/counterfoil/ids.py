@@ -43,17 +43,22 @@ def format_id(kind: str, value: UUID) -> str:
     return f"{PREFIXES[kind]}_{''.join(reversed(symbols))}"
 
 
+def _not_found(kind: str, text: str) -> NotFoundError:
+    """The same error as for an id that was never given: malformed or foreign, there is no such thing."""
+    return NotFoundError(f"There is no {kind.replace('_', ' ')} {text!r}.", code=f"{kind}_not_found")
+
+
 def parse_id(kind: str, text: str) -> UUID:
     """The UUID behind a public id; `NotFoundError` for anything that is not one of this kind."""
     prefix, separator, symbols = text.partition("_")
     if prefix != PREFIXES[kind] or not separator or len(symbols) != _LENGTH:
-        raise NotFoundError(f"There is no {kind.replace('_', ' ')} {text!r}.")
+        raise _not_found(kind, text)
     number = 0
     for symbol in symbols:
         value = _VALUES.get(symbol)
         if value is None:
-            raise NotFoundError(f"There is no {kind.replace('_', ' ')} {text!r}.")
+            raise _not_found(kind, text)
         number = number * 32 + value
     if number >> 128:
-        raise NotFoundError(f"There is no {kind.replace('_', ' ')} {text!r}.")
+        raise _not_found(kind, text)
     return UUID(int=number)

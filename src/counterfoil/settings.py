@@ -21,7 +21,9 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """What can be set, each by an environment variable `COUNTERFOIL_<NAME>` (see docs/settings.md)."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERFOIL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="COUNTERFOIL_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(
         default_factory=default_home, description="Directory of the embedded database and files."
@@ -58,13 +60,18 @@ class Settings(BaseSettings):
     )
 
 
+def _variable(name: str) -> str:
+    """The environment variable of a setting, which is what somebody can mend."""
+    return f"COUNTERFOIL_{name.upper()}" if name in Settings.model_fields else name
+
+
 def load_settings() -> Settings:
     """The settings of this process; `InvalidError` names each variable that is wrong."""
     try:
         return Settings()
     except ValidationError as error:
         problems = tuple(
-            FieldError(f"/{'/'.join(map(str, e['loc']))}", e["type"], e["msg"]) for e in error.errors()
+            FieldError(f"/{_variable(str(e['loc'][0]))}", e["type"], e["msg"]) for e in error.errors()
         )
         text = "; ".join(f"{p.pointer[1:]}: {p.detail}" for p in problems)
         raise InvalidError(f"A setting is wrong: {text}", code="settings_invalid", errors=problems) from error

@@ -101,7 +101,7 @@ async def revoke(tx: Tx, *, key_id: UUID, now: datetime) -> ApiKey:
     row = await tx.first(select(api_keys).where(api_keys.c.id == key_id))
     if row is None:
         raise NotFoundError(
-            f"There is no API key {format_id('api_key', key_id)!r}.", code="api_key_not_found"
+            f"There is no api key {format_id('api_key', key_id)!r}.", code="api_key_not_found"
         )
     return _api_key(row)
 

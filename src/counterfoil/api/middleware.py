@@ -6,6 +6,7 @@ import time
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,8 +34,11 @@ class Metrics:
         )
 
 
-class _BodyTooLargeError(Exception):
-    pass
+class _BodyTooLargeError(HTTPException):
+    """FastAPI reads the body inside a `try` that makes a 400 of anything but an `HTTPException`."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, f"The body is larger than {most:,} bytes; send it in parts.")
 
 
 class RequestMiddleware:
@@ -78,7 +82,7 @@ class RequestMiddleware:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self.max_body_bytes:
-                raise _BodyTooLargeError
+                raise _BodyTooLargeError(self.max_body_bytes)
             return message
 
         async def sending(message: Message) -> None:
@@ -88,13 +92,12 @@ class RequestMiddleware:
 
         try:
             if length.isdigit() and int(length) > self.max_body_bytes:
-                raise _BodyTooLargeError
+                raise _BodyTooLargeError(self.max_body_bytes)
             await self.app(scope, receiving, sending)
-        except _BodyTooLargeError:
+        except _BodyTooLargeError as error:
             if started:
                 raise
-            detail = f"The body is larger than {self.max_body_bytes:,} bytes; send it in parts."
-            answer = problem(Request(scope), status=413, code="body_too_large", detail=detail)
+            answer = problem(Request(scope), status=413, code="body_too_large", detail=error.detail)
             await answer(scope, receive, send)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:

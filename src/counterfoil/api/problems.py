@@ -120,7 +120,12 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-_HTTP_CODES: Final = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_HTTP_CODES: Final = {
+    400: "json_invalid",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -131,12 +136,15 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
-    _log.error("a request failed", path=request.url.path, exc_info=error)
+    # This runs outside of our middleware, which has forgotten the request by now.
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    _log.error("a request failed", path=request.url.path, request_id=request_id, exc_info=error)
     return problem(
         request,
         status=500,
         code="internal",
         detail="Something went wrong on our side. The request id finds it in the log.",
+        headers={"X-Request-ID": request_id},
     )
 
 

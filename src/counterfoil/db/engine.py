@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from counterfoil.errors import InvalidError, UnavailableError
@@ -66,9 +66,10 @@ async def check_server(engine: AsyncEngine) -> str:
             number = await connection.exec_driver_sql("SHOW server_version_num")
             text = await connection.exec_driver_sql("SHOW server_version")
             version_number, version = int(str(number.scalar_one())), str(text.scalar_one())
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, DBAPIError) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
         raise UnavailableError(
-            f"No database answers at {engine.url.render_as_string(hide_password=True)}: {error}. "
+            f"No database answers at {engine.url.render_as_string(hide_password=True)}: {reason}. "
             "Start it, or unset DATABASE_URL to use the embedded one.",
             code="database_unreachable",
         ) from error

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, tuple_, update
 
-from counterfoil.db.paging import Page, decode_cursor, invalid_cursor, page_of
+from counterfoil.db.paging import Page, cursor_time, decode_cursor, invalid_cursor, page_of
 from counterfoil.db.tables import jobs
 from counterfoil.db.transactions import ReadTx, Tx
 from counterfoil.errors import CounterfoilError, NotFoundError
@@ -120,6 +120,6 @@ async def list_page(tx: ReadTx, *, merchant_id: UUID | None, limit: int, cursor:
 def _after(cursor: str) -> tuple[datetime, UUID]:
     created_at, job_id = decode_cursor(cursor, kinds=(str, str))
     try:
-        return datetime.fromisoformat(created_at), UUID(job_id)
+        return cursor_time(created_at), UUID(job_id)
     except ValueError as error:
         raise invalid_cursor() from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Final
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -41,8 +42,13 @@ def newest_revision() -> str:
 
 async def current_revision(engine: AsyncEngine) -> str | None:
     """The revision of the database; None when it is empty."""
-    async with engine.connect() as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(
+                lambda sync: MigrationContext.configure(sync).get_current_revision()
+            )
+    except (DBAPIError, OSError) as error:
+        raise translated(error) from error
 
 
 def _upgrade(connection: Connection) -> None:
@@ -56,22 +62,26 @@ async def migrate(engine: AsyncEngine) -> str:
     try:
         async with engine.connect() as connection:
             # Waiting for another process that migrates is fine; waiting for a table is not.
-            await connection.exec_driver_sql("SET lock_timeout = 0")
-            await connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ONE_AT_A_TIME})")
-            await connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-            await connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-            await connection.commit()
-            await connection.run_sync(_upgrade)
-            await connection.commit()
-            raw = await connection.get_raw_connection()
-            queue = Queries(AsyncpgDriver(raw.driver_connection))
-            # The queue's library keeps its own schema.
-            await (queue.upgrade() if await queue.schema_is_installed() else queue.install())
-            await connection.commit()
-            # The settings and the advisory lock belong to the session: end it.
-            await connection.invalidate()
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == "55P03":
+            try:
+                await connection.exec_driver_sql("SET lock_timeout = 0")
+                await connection.exec_driver_sql("SET statement_timeout = 0")
+                await connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ONE_AT_A_TIME})")
+                await connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+                await connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+                await connection.commit()
+                await connection.run_sync(_upgrade)
+                await connection.commit()
+                raw = await connection.get_raw_connection()
+                queue = Queries(AsyncpgDriver(raw.driver_connection))
+                # The queue's library keeps its own schema.
+                await (queue.upgrade() if await queue.schema_is_installed() else queue.install())
+                await connection.commit()
+            finally:
+                # The settings and the advisory lock belong to the session: end it, however this ended.
+                await connection.invalidate()
+    except (DBAPIError, asyncpg.PostgresError, OSError) as error:
+        original = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(original, "sqlstate", None) == "55P03":
             raise UnavailableError(
                 f"A migration waited {LOCK_TIMEOUT} for a table that somebody is using, and gave up without "
                 "changing anything. Run it again, at a quieter time if it repeats.",

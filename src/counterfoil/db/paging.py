@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from counterfoil.errors import FieldError, InvalidError
@@ -40,7 +41,27 @@ def decode_cursor(cursor: str, *, kinds: Sequence[type]) -> list[Any]:
     fits = isinstance(key, list) and len(key) == len(kinds)
     if not fits or any(type(part) is not kind for part, kind in zip(key, kinds, strict=True)):
         raise invalid_cursor()
+    if not all(_can_be_asked_for(part) for part in key):
+        raise invalid_cursor()
     return list(key)
+
+
+def _can_be_asked_for(part: str | int) -> bool:
+    """Whether the database takes it at all: JSON has texts and numbers that PostgreSQL has not."""
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return "\x00" not in part and not any("\ud800" <= symbol <= "\udfff" for symbol in part)
+
+
+def cursor_time(text: str) -> datetime:
+    """A time in a cursor, in UTC; `InvalidError` if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise invalid_cursor()
 
 
 def invalid_cursor() -> InvalidError:

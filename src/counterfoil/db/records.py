@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from math import isfinite
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -43,15 +44,38 @@ Reference = Annotated[
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_without_nul)]
 Amount = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 """Money in minor units of the merchant's currency, or a count."""
-Time = AwareDatetime
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time must be within the years 1 to 9999 of UTC") from None
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """A time with its offset; stored in UTC."""
+
+DEEPEST_JSON: Final = 20
 
 
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON as PostgreSQL has it, which is less than what Python reads as JSON."""
+    parts: list[tuple[Any, int]] = [(value, 1)]
+    while parts:
+        part, depth = parts.pop()
+        if depth > DEEPEST_JSON:
+            raise ValueError(f"at most {DEEPEST_JSON} levels of JSON")
+        if isinstance(part, dict):
+            parts += [(inner, depth + 1) for pair in part.items() for inner in pair]
+        elif isinstance(part, list):
+            parts += [(inner, depth + 1) for inner in part]
+        elif isinstance(part, float) and not isfinite(part):
+            raise ValueError("JSON has no such number")
+        elif isinstance(part, str) and any(s == "\x00" or "\ud800" <= s <= "\udfff" for s in part):
+            raise ValueError("a NUL character or half a surrogate pair cannot be stored")
     if len(json.dumps(value)) > 10_000:
         raise ValueError("at most 10,000 characters of JSON")
-    if "\\u0000" in json.dumps(value):
-        raise ValueError("a NUL character cannot be stored")
     return value
 
 
@@ -83,6 +107,8 @@ class RecordKind:
     same_key: SameKey
     announce: str | None = None
     """The column whose values the event `records.recorded` carries; None: nobody waits for this kind."""
+    moves: str | None = None
+    """A column whose former values the event carries too: what a changed record no longer belongs to."""
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -183,13 +209,14 @@ async def load(
     await _stage(tx, kind, batches)
     parameters = {"merchant_id": merchant_id, "now": now}
     received = await tx.scalar("SELECT count(*) FROM stage")
+    former = await _former(tx, kind, merchant_id)
     written = (await tx.execute(_upsert(kind), parameters)).one()
     created, updated = int(written.created), int(written.updated)
     refused, refusals = 0, no_refusals
     if kind.same_key == "keep" and created < received:
         refused, refusals = await _refusals(tx, kind, parameters)
     if kind.announce is not None and (created or updated):
-        await _announce(tx, kind, merchant_id)
+        await _announce(tx, kind, merchant_id, former)
     await tx.execute("DROP TABLE stage")
     return LoadOutcome(
         received=received,
@@ -201,12 +228,40 @@ async def load(
     )
 
 
-async def _announce(tx: Tx, kind: RecordKind, merchant_id: UUID) -> None:
+async def _former(tx: Tx, kind: RecordKind, merchant_id: UUID) -> list[str]:
+    """What the records that are about to change belong to now, at most `MOST_ANNOUNCED` and one more.
+
+    All rows are locked, in the order of their keys as `_upsert` does it, so that nobody moves one meanwhile.
+    """
+    if kind.moves is None:
+        return []
+    match = " AND ".join(f't."{name}" = s."{name}"' for name in kind.key)
+    rows = await tx.all(
+        f"""SELECT DISTINCT former FROM (
+                SELECT t."{kind.moves}" AS former,
+                       EXISTS (SELECT FROM stage s
+                               WHERE {match} AND s."{kind.moves}" IS DISTINCT FROM t."{kind.moves}") AS moved
+                FROM {kind.table.name} t
+                WHERE t.merchant_id = :merchant_id
+                  AND ({_quoted(kind.key, "t.")}) IN (SELECT {_quoted(kind.key)} FROM stage)
+                ORDER BY {_quoted(kind.key, "t.")} FOR UPDATE OF t) locked
+            WHERE moved AND former IS NOT NULL LIMIT {MOST_ANNOUNCED + 1}""",
+        {"merchant_id": merchant_id},
+    )
+    return [row.former for row in rows]
+
+
+async def _announce(tx: Tx, kind: RecordKind, merchant_id: UUID, former: list[str]) -> None:
     """Tell what was recorded: which keys where they are few, otherwise only that it was a lot."""
     rows = await tx.all(f'SELECT DISTINCT "{kind.announce}" AS key FROM stage LIMIT {MOST_ANNOUNCED + 1}')
-    keys = [row.key for row in rows] if len(rows) <= MOST_ANNOUNCED else None
-    transaction = str(await tx.scalar("SELECT pg_current_xact_id()::text"))
-    payload = {"merchant_id": str(merchant_id), "kind": kind.name, "keys": keys, "transaction": transaction}
+    few = max(len(rows), len(former)) <= MOST_ANNOUNCED
+    payload = {
+        "merchant_id": str(merchant_id),
+        "kind": kind.name,
+        "keys": [row.key for row in rows] if few else None,
+        "former": former if few else [],
+        "transaction": str(await tx.scalar("SELECT pg_current_xact_id()::text")),
+    }
     await publish(tx, "records.recorded", payload)
 
 
@@ -256,10 +311,13 @@ def _upsert(kind: RecordKind) -> str:
     key = _quoted(kind.key)
     values = ", ".join(_expression(kind, name) for name in kind.columns)
     rest = [name for name in kind.columns if name not in kind.key]
-    if kind.same_key == "keep" or not rest:
-        source, action = "stage s ORDER BY position", "DO NOTHING"
+    keep = kind.same_key == "keep" or not rest
+    which = "ASC" if keep else "DESC"
+    # In the order of the keys: two loads that meet wait for each other, and never both ways.
+    source = f"(SELECT DISTINCT ON ({key}) * FROM stage ORDER BY {key}, position {which}) s ORDER BY {key}"
+    if keep:
+        action = "DO NOTHING"
     else:
-        source = f"(SELECT DISTINCT ON ({key}) * FROM stage ORDER BY {key}, position DESC) s"
         changes = ", ".join(f'"{name}" = excluded."{name}"' for name in rest)
         action = f"""DO UPDATE SET {changes}, recorded_at = excluded.recorded_at
             WHERE ({_quoted(rest, "t.")}) IS DISTINCT FROM ({_quoted(rest, "excluded.")})"""

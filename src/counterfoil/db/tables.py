@@ -18,7 +18,6 @@ from sqlalchemy import (
     Text,
     TypedColumns,
     Uuid,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -52,8 +51,9 @@ jobs = Table(
     # An end has a time, and what has no end has none: nothing is half finished.
     CheckConstraint("(state IN ('succeeded', 'failed')) = (finished_at IS NOT NULL)", name="end_has_time"),
     CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="failure_has_error"),
-    # The list of a tenant's jobs, newest first.
-    Index("ix_jobs_merchant_id_created_at", "merchant_id", text("created_at DESC"), "id"),
+    # The list of a tenant's jobs, and of the operator's, both read backwards: newest first.
+    Index("ix_jobs_merchant_id_created_at", "merchant_id", "created_at", "id"),
+    Index("ix_jobs_created_at", "created_at", "id"),
 )
 
 

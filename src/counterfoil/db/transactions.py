@@ -11,16 +11,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import CursorResult, Executable, Row, text
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from counterfoil.errors import ConflictError, CounterfoilError, InvalidError, UnavailableError
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+_TRANSLATED: Final = (
+    DBAPIError,
+    NoConnectionFreeError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+)
 
 
 class ReadTx:
@@ -76,7 +86,7 @@ async def begin(engine: AsyncEngine, *, statement_timeout_seconds: float | None 
                 milliseconds = int(statement_timeout_seconds * 1000)
                 await connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
             yield Tx(connection)
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except _TRANSLATED as error:
         raise translated(error) from error
 
 
@@ -90,11 +100,11 @@ async def read(engine: AsyncEngine) -> AsyncIterator[ReadTx]:
             )
             async with connection.begin():
                 yield ReadTx(connection)
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except _TRANSLATED as error:
         raise translated(error) from error
 
 
-_UNAVAILABLE_CLASSES = ("08", "53", "57P")  # connection, resources, shutdown
+_UNAVAILABLE_CLASSES = ("08", "28", "3D", "53", "57P")  # connection, sign-in, name, resources, shutdown
 _INVALID_STATES = {
     "22021": "text_invalid",  # a NUL character in a text
     "22P05": "text_invalid",
@@ -113,7 +123,12 @@ def translated(error: BaseException) -> BaseException:
     original = error.orig if isinstance(error, DBAPIError) else error
     cause = getattr(original, "__cause__", None) or original
     state = str(getattr(cause, "sqlstate", None) or getattr(original, "sqlstate", None) or "")
-    if isinstance(error, (OSError, InterfaceError)) or state.startswith(_UNAVAILABLE_CLASSES):
+    if isinstance(error, NoConnectionFreeError):
+        return UnavailableError("Too many requests wait for the database; try again.", code="overloaded")
+    if isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError):
+        # The driver cannot even send it, such as a text that is not Unicode.
+        return InvalidError("A value is not one that the database can take.", code="value_invalid")
+    if isinstance(cause, (OSError, asyncpg.InterfaceError)) or state.startswith(_UNAVAILABLE_CLASSES):
         return UnavailableError("The database is not there now; try again.", code="database_unavailable")
     if state in {"40001", "40P01", "55P03"}:
         return ConflictError("Somebody else is changing the same thing; try again.", code="busy")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counterfoil import clock
 from counterfoil.db import jobs
 from counterfoil.db.transactions import begin, read
-from counterfoil.errors import RETRYABLE, CounterfoilError
+from counterfoil.errors import RETRYABLE, CounterfoilError, UnavailableError
 from counterfoil.ids import format_id, new_id
 from counterfoil.linkage import campaigns
 from counterfoil.linkage.extract import extract
@@ -32,6 +32,7 @@ async def rejoin_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
             merchant_id=UUID(payload["merchant_id"]),
             kind=payload["kind"],
             keys=payload["keys"],
+            former=payload.get("former", ()),
             transaction=payload["transaction"],
             now=clock.now(),
         )
@@ -54,6 +55,12 @@ async def analyse_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
         # A bug: trying again would not mend it, and whoever waits must not wait for ever.
         await _fail(engine, job_id, CounterfoilError("Something went wrong on our side.", code="internal"))
         raise
+
+
+async def give_up_analysis(engine: AsyncEngine, payload: dict[str, Any]) -> None:
+    """After the last attempt: whoever waits must not wait for ever."""
+    error = UnavailableError("It was tried many times without success; ask again later.", code="gave_up")
+    await _fail(engine, UUID(payload["job_id"]), error)
 
 
 async def _fail(engine: AsyncEngine, job_id: UUID, error: CounterfoilError) -> None:

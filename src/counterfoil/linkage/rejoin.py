@@ -30,11 +30,19 @@ _TOUCHED_BY: Final = {
     "redemptions": "SELECT unnest(CAST(:keys AS text[]))",
     "vouchers": "SELECT unnest(CAST(:keys AS text[]))",
     "orders": """
+        WITH paid_by AS (
+            SELECT transaction_id FROM orders
+            WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:keys AS text[]))
+            UNION SELECT unnest(CAST(:former AS text[])))
         SELECT voucher_id FROM issuances
         WHERE merchant_id = :merchant_id AND order_id = ANY(CAST(:keys AS text[]))
         UNION
-        SELECT r.voucher_id FROM orders o JOIN redemptions r USING (merchant_id, transaction_id)
-        WHERE o.merchant_id = :merchant_id AND o.order_id = ANY(CAST(:keys AS text[]))""",
+        -- All orders of a payment must add up to it: the other ones' vouchers are touched as well.
+        SELECT i.voucher_id FROM paid_by JOIN orders o USING (transaction_id)
+        JOIN issuances i USING (merchant_id, order_id) WHERE o.merchant_id = :merchant_id
+        UNION
+        SELECT r.voucher_id FROM paid_by JOIN redemptions r USING (transaction_id)
+        WHERE r.merchant_id = :merchant_id""",
     "transactions": """
         SELECT voucher_id FROM redemptions
         WHERE merchant_id = :merchant_id AND transaction_id = ANY(CAST(:keys AS text[]))
@@ -53,11 +61,13 @@ _FIND: Final = """
     CREATE TEMPORARY TABLE found ON COMMIT DROP AS
     WITH zone AS (SELECT time_zone FROM merchants WHERE id = :merchant_id),
     bought AS (
-        SELECT i.voucher_id, i.campaign_id, i.issued_at, i.order_id, o.order_id AS found_order_id,
+        SELECT i.voucher_id, coalesce(i.campaign_id, v.campaign_id) AS campaign_id, i.issued_at, i.order_id,
+               o.order_id AS found_order_id,
                o.transaction_id, t.transaction_id AS found_transaction_id, t.amount_minor AS paid,
                (SELECT sum(s.amount_minor) FROM orders s
                 WHERE s.merchant_id = :merchant_id AND s.transaction_id = t.transaction_id) AS ordered
         FROM touched JOIN issuances i ON i.merchant_id = :merchant_id AND i.voucher_id = touched.voucher_id
+        LEFT JOIN vouchers v ON v.merchant_id = :merchant_id AND v.voucher_id = i.voucher_id
         LEFT JOIN orders o ON o.merchant_id = :merchant_id AND o.order_id = i.order_id
         LEFT JOIN transactions t ON t.merchant_id = :merchant_id AND t.transaction_id = o.transaction_id
         WHERE i.order_id IS NOT NULL
@@ -151,19 +161,26 @@ async def rejoin(
     merchant_id: UUID,
     kind: str,
     keys: Sequence[str] | None,
+    former: Sequence[str] = (),
     transaction: str | None = None,
     now: datetime,
 ) -> RejoinOutcome:
     """Join what `keys` of a record kind touch (None: everything) again, and bring the breaks up to date.
 
-    Running it twice, or for records that another run has seen, changes nothing. `transaction` is the id of
-    the load's transaction: when the last full run saw it, there is nothing left to do.
+    Running it twice, or for records that another run has seen, changes nothing. `former` are transactions
+    from which orders were moved away. `transaction` is the id of the load's transaction: when the last full
+    run saw it, there is nothing left to do.
     """
     # One at a time for each merchant: two runs with different views must not overwrite each other's.
     await tx.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", {"name": f"rejoin:{merchant_id}"}
     )
-    values = {"merchant_id": merchant_id, "keys": None if keys is None else list(keys), "now": now}
+    values = {
+        "merchant_id": merchant_id,
+        "keys": None if keys is None else list(keys),
+        "former": list(former),
+        "now": now,
+    }
     if transaction is not None and await _seen(tx, merchant_id, transaction):
         return RejoinOutcome(vouchers=0, opened=0, resolved=0, skipped=True)
     if keys is None:
@@ -184,7 +201,9 @@ async def rejoin(
 async def _seen(tx: Tx, merchant_id: UUID, transaction: str) -> bool:
     statement = """
         SELECT pg_visible_in_snapshot(CAST(CAST(:transaction AS text) AS xid8), CAST(snapshot AS pg_snapshot))
-        FROM rejoins WHERE merchant_id = :merchant_id"""
+        FROM rejoins WHERE merchant_id = :merchant_id
+          -- A snapshot from the future was taken by another server, before this database was restored here.
+          AND pg_snapshot_xmax(CAST(snapshot AS pg_snapshot)) <= pg_snapshot_xmax(pg_current_snapshot())"""
     return bool(await tx.scalar(statement, {"merchant_id": merchant_id, "transaction": transaction}))
 
 

@@ -56,7 +56,14 @@ class PageViewRecord(Record):
 
 
 ORDERS: Final = RecordKind(
-    "orders", tables.orders, OrderRecord, key=("order_id",), same_key="update", announce="order_id"
+    "orders",
+    tables.orders,
+    OrderRecord,
+    key=("order_id",),
+    same_key="update",
+    announce="order_id",
+    # An order that is said to belong to another payment is missing from its former one.
+    moves="transaction_id",
 )
 ORDER_LINES: Final = RecordKind(
     "order_lines", tables.order_lines, OrderLineRecord, key=("order_id", "line_number"), same_key="keep"

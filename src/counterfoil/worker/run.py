@@ -12,12 +12,13 @@ from typing import Any, Final
 import asyncpg
 import structlog
 from pgqueuer import AsyncpgPoolDriver, DatabaseRetryEntrypointExecutor, Job, Queries, QueueManager
+from pgqueuer.errors import FailingListenerError
 from prometheus_client import Counter, Histogram
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counterfoil.app import App
 from counterfoil.db.engine import SERVER_SETTINGS, parse_url
-from counterfoil.linkage.jobs import analyse_job, rejoin_job
+from counterfoil.linkage.jobs import analyse_job, give_up_analysis, rejoin_job
 
 Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
 
@@ -26,6 +27,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "linkage.analyse": analyse_job,
 }
 """Every job in `subscriptions.py`, and the function that does it."""
+
+GIVEN_UP: Final[dict[str, Handler]] = {"linkage.analyse": give_up_analysis}
+"""What to do when the last attempt at a job has failed, where somebody waits for it."""
 
 CONCURRENCY: Final = 2
 """Jobs of one kind at a time, over all workers: they are set-based, and the database has few cores."""
@@ -36,18 +40,23 @@ _seconds = Histogram("counterfoil_job_seconds", "Time a job took.", ("job",))
 _log = structlog.get_logger(__name__)
 
 
-async def run_worker(app: App, stop: asyncio.Event) -> None:
-    """Take jobs until `stop` is set; then finish those that are running."""
+async def run_worker(
+    app: App, stop: asyncio.Event, *, heartbeat_timeout: timedelta = timedelta(seconds=30)
+) -> None:
+    """Take jobs until `stop` is set; then finish those that are running.
+
+    A job whose worker has given no sign of life for `heartbeat_timeout` is taken over by another.
+    """
     while not stop.is_set():
         try:
-            await _run_once(app, stop)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            await _run_once(app, stop, heartbeat_timeout)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, FailingListenerError) as error:
             _log.warning("the worker lost the database; it will try again", error=str(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), timeout=1)
 
 
-async def _run_once(app: App, stop: asyncio.Event) -> None:
+async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta) -> None:
     url = parse_url(app.engine.url.render_as_string(hide_password=False)).set(drivername="postgresql")
     async with asyncpg.create_pool(
         url.render_as_string(hide_password=False),
@@ -55,14 +64,30 @@ async def _run_once(app: App, stop: asyncio.Event) -> None:
         max_size=4,
         server_settings={**SERVER_SETTINGS, "application_name": "counterfoil worker"},
     ) as pool:
-        queue = QueueManager(Queries(AsyncpgPoolDriver(pool)))
+        queries = Queries(AsyncpgPoolDriver(pool))
+        await _take_back(queries)
+        queue = QueueManager(queries)
         for name, handler in HANDLERS.items():
             _register(queue, name, handler, app.engine)
         stopping = asyncio.create_task(_stop_when(stop, queue))
         try:
-            await queue.run(dequeue_timeout=timedelta(seconds=5), shutdown_on_listener_failure=True)
+            await queue.run(
+                dequeue_timeout=timedelta(seconds=5),
+                shutdown_on_listener_failure=True,
+                heartbeat_timeout=heartbeat_timeout,
+            )
         finally:
             stopping.cancel()
+
+
+async def _take_back(queries: Queries) -> None:
+    """Queue jobs again that were put aside before their attempts were used up.
+
+    That happens where the database went away while the queue wanted to note that a job is to be tried again.
+    """
+    held = [job.id for job in await queries.list_failed_jobs(limit=1000) if job.attempts < ATTEMPTS]
+    if held:
+        await queries.requeue_jobs(held)
 
 
 async def _stop_when(stop: asyncio.Event, queue: QueueManager) -> None:
@@ -90,5 +115,7 @@ def _register(queue: QueueManager, name: str, handler: Handler, engine: AsyncEng
             except Exception as error:
                 _jobs.labels(name, "failed").inc()
                 _log.warning("a job failed", job=name, attempt=job.attempts, exc_info=error)
+                if job.attempts >= ATTEMPTS and name in GIVEN_UP:
+                    await GIVEN_UP[name](engine, json.loads(job.payload or b"{}"))
                 raise
         _jobs.labels(name, "succeeded").inc()

@@ -50,11 +50,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
+    op.create_index("ix_jobs_created_at", "jobs", ["created_at", "id"], unique=False)
     op.create_index(
-        "ix_jobs_merchant_id_created_at",
-        "jobs",
-        ["merchant_id", sa.literal_column("created_at DESC"), "id"],
-        unique=False,
+        "ix_jobs_merchant_id_created_at", "jobs", ["merchant_id", "created_at", "id"], unique=False
     )
     op.create_table(
         "merchants",
@@ -482,6 +480,7 @@ def downgrade() -> None:
     op.drop_table("operators")
     op.drop_table("merchants")
     op.drop_index("ix_jobs_merchant_id_created_at", table_name="jobs")
+    op.drop_index("ix_jobs_created_at", table_name="jobs")
     op.drop_table("jobs")
     op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys")
     op.drop_table("idempotency_keys")
