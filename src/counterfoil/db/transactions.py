@@ -106,6 +106,7 @@ async def read(engine: AsyncEngine) -> AsyncIterator[ReadTx]:
 
 _UNAVAILABLE_CLASSES = ("08", "28", "3D", "53", "57P")  # connection, sign-in, name, resources, shutdown
 _INVALID_STATES = {
+    "22000": "value_invalid",  # one that the driver cannot even send, such as half a surrogate pair
     "22021": "text_invalid",  # a NUL character in a text
     "22P05": "text_invalid",
     "22P02": "value_invalid",
@@ -125,9 +126,6 @@ def translated(error: BaseException) -> BaseException:
     state = str(getattr(cause, "sqlstate", None) or getattr(original, "sqlstate", None) or "")
     if isinstance(error, NoConnectionFreeError):
         return UnavailableError("Too many requests wait for the database; try again.", code="overloaded")
-    if isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError):
-        # The driver cannot even send it, such as a text that is not Unicode.
-        return InvalidError("A value is not one that the database can take.", code="value_invalid")
     if isinstance(cause, (OSError, asyncpg.InterfaceError)) or state.startswith(_UNAVAILABLE_CLASSES):
         return UnavailableError("The database is not there now; try again.", code="database_unavailable")
     if state in {"40001", "40P01", "55P03"}:
