@@ -148,11 +148,12 @@ async def test_a_statement_that_takes_too_long_is_given_up(engine: AsyncEngine) 
 
 async def test_a_connection_that_is_cut_is_unavailable_and_the_next_one_works(engine: AsyncEngine) -> None:
     for use in (begin, read):
-        with pytest.raises(UnavailableError):
-            pid = await tx.scalar("SELECT pg_backend_pid()")
-            async with begin(engine) as other:
-                await other.execute("SELECT pg_terminate_backend(:pid, 10000)", {"pid": pid})
-            await tx.scalar("SELECT 1")
+        with pytest.raises(UnavailableError):  # noqa: PT012
+            async with use(engine) as tx:
+                pid = await tx.scalar("SELECT pg_backend_pid()")
+                async with begin(engine) as other:
+                    await other.execute("SELECT pg_terminate_backend(:pid, 10000)", {"pid": pid})
+                await tx.scalar("SELECT 1")
         async with use(engine) as tx:
             assert await tx.scalar("SELECT 1") == 1
 
