@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from counterfoil.linkage.breaks import reconcile as reconcile
     from counterfoil.linkage.evidence import link_by_evidence as link_by_evidence
     from counterfoil.linkage.link import link as link
+    from counterfoil.linkage.uplift import uplift as uplift
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ _LIBRARY = {
     "link": "counterfoil.linkage.link",
     "link_by_evidence": "counterfoil.linkage.evidence",
     "reconcile": "counterfoil.linkage.breaks",
+    "uplift": "counterfoil.linkage.uplift",
 }
 
 

@@ -22,7 +22,6 @@ from counterfoil.linkage.uplift import (
     UNKNOWN,
     Group,
     newcombe,
-    student_quantile,
     uplift,
     welch,
     wilson,
@@ -276,14 +275,6 @@ def test_wilsons_interval_is_the_published_one() -> None:
     low, high = wilson(81, 263)
     assert low == pytest.approx(0.2553, abs=5e-5)
     assert high == pytest.approx(0.3662, abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),
-    [(1, 12.7062047), (2, 4.3026527), (5, 2.5705818), (10, 2.2281389), (30, 2.0422725), (120, 1.9799304)],
-)
-def test_students_quantiles_are_those_of_the_tables(freedom: float, quantile: float) -> None:
-    assert student_quantile(0.975, freedom) == pytest.approx(quantile, abs=1e-6)
 
 
 def test_welchs_interval_is_that_of_students_sleep_data() -> None:

@@ -31,7 +31,7 @@ BreakKindParameter = Literal[
     "redeemed_twice",
     "amount_mismatch",
 ]
-Breakdown = Literal["campaign", "period", "store", "channel", "grade"]
+Breakdown = Literal["campaign", "period", "store", "channel", "grade", "uplift"]
 
 
 class BreakAnswer(BaseModel):

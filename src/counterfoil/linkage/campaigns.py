@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from counterfoil.linkage.analyse import By, analyse
 from counterfoil.linkage.extract import open_extract
 from counterfoil.linkage.link import link
 from counterfoil.linkage.tables import analyses, analysis_rows
+from counterfoil.linkage.uplift import uplift
 
 Period = Literal["day", "week", "month"]
 
@@ -27,7 +28,8 @@ BREAKDOWNS: Final[dict[str, tuple[By, ...]]] = {
     "channel": ("campaign_id", "channel"),
     "grade": ("campaign_id", "grade"),
 }
-"""The tables of an analysis and the columns by which each is grouped (`period` also by time)."""
+"""The tables of an analysis and the columns by which each is grouped (`period` also by time). One more,
+`uplift`, compares with a holdout."""
 
 _WITH_CAMPAIGNS: Final = """
     CREATE TABLE full_link AS
@@ -50,7 +52,7 @@ def compute(
 
     `told(done, total)` is called after each step.
     """
-    total = len(BREAKDOWNS) + 1
+    total = len(BREAKDOWNS) + 2
     connection, frames = open_extract(directory)
     try:
         linked = link(
@@ -79,9 +81,22 @@ def compute(
             order = ", ".join((*by, *(("period_start",) if name == "period" else ())))
             lines[name] = [_plain(row) for row in result.order(order).to_arrow_table().to_pylist()]
             told(done, total)
+        lines["uplift"] = _uplift(frames)
+        told(total, total)
         return Computed(_totals(connection, frames), lines)
     finally:
         connection.close()
+
+
+def _uplift(frames: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each campaign caused, against those whom it held out; none where nobody was."""
+    held_out = frames["held_out_campaigns"].order("campaign_id").to_arrow_table().to_pylist()
+    found = uplift(
+        audience=frames["audience"],
+        transactions=frames["audience_transactions"],
+        periods={row["campaign_id"]: (row["starts_at"], row["ends_at"]) for row in held_out},
+    )
+    return [asdict(one) for one in found]
 
 
 def _totals(connection: Any, frames: dict[str, Any]) -> dict[str, Any]:

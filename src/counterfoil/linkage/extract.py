@@ -88,6 +88,21 @@ EXTRACTS: Final[dict[str, _Extract]] = {
                OR t.transaction_id IN (SELECT o.transaction_id FROM orders o JOIN issuances i
                                        USING (merchant_id, order_id) WHERE o.merchant_id = $1))""",
     ),
+    "held_out_campaigns": _Extract(
+        {"campaign_id": _TEXT, "starts_at": _TIME, "ends_at": _TIME},
+        # Only where somebody was held out is there anything to compare with.
+        """SELECT c.campaign_id, c.starts_at, c.ends_at FROM campaigns c
+           WHERE c.merchant_id = $1 AND c.starts_at IS NOT NULL AND c.ends_at IS NOT NULL
+             AND EXISTS (SELECT FROM audience a WHERE a.merchant_id = $1 AND a.campaign_id = c.campaign_id
+                         AND a."group" = 'holdout')""",
+    ),
+    "audience_transactions": _Extract(
+        {"transaction_id": _TEXT, "paid_at": _TIME, "amount": _NUMBER, "customer_id": _TEXT},
+        """SELECT t.transaction_id, t.paid_at, t.amount_minor, t.customer_id FROM transactions t
+           WHERE t.merchant_id = $1 AND t.customer_id IN (
+               SELECT customer_id FROM audience WHERE merchant_id = $1 AND campaign_id IN (
+                   SELECT campaign_id FROM audience WHERE merchant_id = $1 AND "group" = 'holdout'))""",
+    ),
     "page_views": _Extract(
         {
             "campaign_id": _TEXT,
