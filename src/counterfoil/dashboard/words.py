@@ -11,7 +11,13 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
-from babel.numbers import format_currency, format_decimal, format_percent, get_currency_precision
+from babel.numbers import (
+    format_currency,
+    format_decimal,
+    format_percent,
+    get_currency_precision,
+    get_currency_symbol,
+)
 from babel.support import NullTranslations, Translations
 from babel.units import format_unit
 
@@ -88,7 +94,9 @@ class Words:
         digits = _ISO_DIGITS.get(currency, get_currency_precision(currency))
         amount = Decimal(minor).scaleb(-digits)
         shown = 0 if short and abs(amount) >= 1000 else digits
-        pattern = "¤#,##0" + ("." + "0" * shown if shown else "")
+        # A symbol of letters needs room: KWD 1.000, but $1.00.
+        room = "\xa0" if get_currency_symbol(currency, self.locale)[-1].isalpha() else ""
+        pattern = f"¤{room}#,##0" + ("." + "0" * shown if shown else "")
         return format_currency(amount, currency, format=pattern, locale=self.locale, currency_digits=False)
 
     def day(self, value: date | None) -> str:
