@@ -71,3 +71,8 @@ async def keep_answer(
             "now": now,
         },
     )
+
+
+async def prune(tx: Tx, *, before: datetime) -> None:
+    """Forget answers that were given before then: a request repeated so late is a new one."""
+    await tx.execute("DELETE FROM idempotency_keys WHERE created_at < :before", {"before": before})

@@ -111,7 +111,6 @@ async def record_failure(tx: Tx, *, subjects: list[str], now: datetime) -> None:
 async def sign_in(tx: Tx, *, operator_id: UUID, lifetime: timedelta, now: datetime) -> str:
     """A new session: returns the cookie's secret, of which we keep the hash."""
     secret = secrets.token_urlsafe(32)
-    await tx.execute(delete(sessions).where(sessions.c.expires_at < now))
     await tx.execute(
         insert(sessions).values(
             hash=hashlib.sha256(secret.encode()).digest(),
@@ -145,3 +144,9 @@ async def find_session(tx: ReadTx, *, secret: str, now: datetime) -> Session | N
 async def sign_out(tx: Tx, *, secret: str) -> None:
     """End a session."""
     await tx.execute(delete(sessions).where(sessions.c.hash == hashlib.sha256(secret.encode()).digest()))
+
+
+async def prune(tx: Tx, *, now: datetime) -> None:
+    """Forget sessions that are over and failures that no longer count."""
+    await tx.execute(delete(sessions).where(sessions.c.expires_at < now))
+    await tx.execute(delete(sign_in_attempts).where(sign_in_attempts.c.last_at < now - WAIT))

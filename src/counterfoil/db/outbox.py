@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from pgqueuer import AsyncpgDriver, Queries
@@ -20,3 +21,9 @@ async def publish(tx: Tx, event: str, payload: dict[str, Any]) -> None:
     body = json.dumps({"event": event, **payload}).encode()
     for subscriber in SUBSCRIBERS[event]:
         await queries.enqueue(subscriber, body)
+
+
+async def prune_log(tx: Tx, *, before: datetime) -> None:
+    """Forget what the queue noted of jobs that ended before then. What still waits is untouched."""
+    await tx.execute("DELETE FROM pgqueuer_log WHERE created < :before", {"before": before})
+    await tx.execute("DELETE FROM pgqueuer_statistics WHERE created < :before", {"before": before})

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counterfoil.app import App
 from counterfoil.db.engine import SERVER_SETTINGS, parse_url
 from counterfoil.linkage.jobs import analyse_job, give_up_analysis, rejoin_job
+from counterfoil.worker.housekeeping import keep_house
 
 Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
 
@@ -47,6 +48,7 @@ async def run_worker(
 
     A job whose worker has given no sign of life for `heartbeat_timeout` is taken over by another.
     """
+    tidying = asyncio.create_task(keep_house(app.engine, stop))
     while not stop.is_set():
         try:
             await _run_once(app, stop, heartbeat_timeout)
@@ -54,6 +56,7 @@ async def run_worker(
             _log.warning("the worker lost the database; it will try again", error=str(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), timeout=1)
+    await tidying
 
 
 async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta) -> None:
