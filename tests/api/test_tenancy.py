@@ -1,0 +1,276 @@
+"""One tenant never sees another's anything, on any route that the document names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+import pytest
+
+from counterfoil import clock
+from counterfoil.access import keys
+from counterfoil.access.types import MERCHANT_SCOPES, SCOPES
+from counterfoil.api import create_api
+from counterfoil.app import App
+from counterfoil.db import jobs
+from counterfoil.db.transactions import begin
+from counterfoil.ids import format_id, new_id
+from counterfoil.linkage.campaigns import Computed, store
+from counterfoil.linkage.rejoin import rejoin
+from tests.api.conftest import Caller
+from tests.builders import NOW, at, load
+
+Operation = tuple[str, str]
+
+SCOPE_OF: dict[Operation, str] = {
+    ("GET", "/v1/vouchers/{voucher_id}/full-link"): "linkage:read",
+    ("GET", "/v1/breaks"): "linkage:read",
+    ("POST", "/v1/analyses"): "linkage:write",
+    ("GET", "/v1/analyses"): "linkage:read",
+    ("GET", "/v1/analyses/{analysis_id}"): "linkage:read",
+    ("GET", "/v1/jobs"): "jobs:read",
+    ("GET", "/v1/jobs/{job_id}"): "jobs:read",
+    ("GET", "/v1/merchants"): "merchants:read",
+    ("GET", "/v1/merchants/{merchant}"): "merchants:read",
+    ("POST", "/v1/merchants"): "merchants:write",
+    ("GET", "/v1/keys"): "keys:write",
+    ("POST", "/v1/keys"): "keys:write",
+    ("POST", "/v1/keys/{key_id}/revoke"): "keys:write",
+}
+OPEN: set[Operation] = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+FOR_NO_MERCHANT = {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/merchants", "/v1/merchants/{merchant}"}
+FOR_NO_MERCHANT |= {"/v1/keys", "/v1/keys/{key_id}/revoke"}
+"""What an operator may ask for without saying for which merchant."""
+
+
+def _scope(operation: Operation) -> str:
+    return "records:write" if operation[1].endswith("/bulk") else SCOPE_OF[operation]
+
+
+@pytest.fixture
+def operations(platform: App) -> list[Operation]:
+    """Every operation of the document that needs a key, its path without converters."""
+    paths: dict[str, dict[str, Any]] = create_api(platform).openapi()["paths"]
+    found = {(method.upper(), re.sub(r":path}", "}", path)) for path in paths for method in paths[path]}
+    return sorted(found - OPEN)
+
+
+_BODIES: dict[str, Any] = {
+    "/v1/analyses": {},
+    "/v1/merchants": {"reference": "new", "name": "New", "time_zone": "UTC", "currency": "CNY"},
+    "/v1/keys": {"name": "x", "scopes": ["jobs:read"]},
+}
+
+
+async def _ask(client: httpx.AsyncClient, operation: Operation, **more: Any) -> httpx.Response:
+    """Ask with ids of nothing and a body that the document allows."""
+    method, path = operation
+    body = _BODIES.get(path, {"records": []}) if method == "POST" else None
+    headers = {"idempotency-key": new_id().hex, **more.pop("headers", {})}
+    url = re.sub(r"{(\w+)}", lambda m: more.get(m[1], "none"), path)
+    return await client.request(method, url, json=body, headers=headers)
+
+
+def _plain(answer: httpx.Response, *ids: str) -> tuple[int, str]:
+    """An answer without what must differ: the id that was asked for, and that of the request."""
+    text = re.sub(r'"request_id":"\w+"', "", answer.text)
+    for text_id in ids:
+        text = text.replace(text_id, "<id>")
+    return answer.status_code, text
+
+
+@pytest.fixture
+async def secrets(platform: App, baker: Caller) -> dict[str, str]:
+    """Ids of all that the baker has, by the name of the parameter that asks for it."""
+    merchant_id = baker.merchant.id
+    analysis_id = new_id()
+    async with begin(platform.engine) as tx:
+        job = await jobs.create(tx, kind="analysis", merchant_id=merchant_id, request={}, now=NOW)
+        line = {"campaign_id": "bread", "addressed": 1}
+        computed = Computed(totals={"secret": 1}, lines={"campaign": [line]})
+        await store(tx, analysis_id=analysis_id, merchant_id=merchant_id, taken_at=NOW, computed=computed)
+        await load(tx, merchant_id, "issuances", {"voucher_id": "BREAD", "issued_at": at(0)})
+        redemption = {"redemption_id": "r", "voucher_id": "BREAD", "redeemed_at": at(1)}
+        await load(tx, merchant_id, "redemptions", redemption)
+        await rejoin(tx, merchant_id=merchant_id, kind="redemptions", keys=None, now=NOW)
+        key, _ = await keys.create(
+            tx, name="k", merchant_id=merchant_id, scopes=["jobs:read"], expires_at=None, now=NOW
+        )
+    return {
+        "job_id": format_id("job", job.id),
+        "analysis_id": format_id("analysis", analysis_id),
+        "voucher_id": "BREAD",
+        "merchant": format_id("merchant", merchant_id),
+        "key_id": format_id("api_key", key.id),
+    }
+
+
+async def test_every_operation_is_known_here(operations: list[Operation]) -> None:
+    assert {o for o in operations if not o[1].endswith("/bulk")} == set(SCOPE_OF)
+    assert len([o for o in operations if o[1].endswith("/bulk")]) == 14
+
+
+async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
+    operations: list[Operation], grocer: Caller, baker: Caller, secrets: dict[str, str]
+) -> None:
+    unknown = {
+        "job_id": format_id("job", new_id()),
+        "analysis_id": format_id("analysis", new_id()),
+        "voucher_id": "BROOD",
+        "merchant": format_id("merchant", new_id()),
+        "key_id": format_id("api_key", new_id()),
+    }
+    with_id = [o for o in operations if "{" in o[1]]
+    assert len(with_id) == 5
+    for operation in with_id:
+        (parameter,) = re.findall(r"{(\w+)}", operation[1])
+        theirs = await _ask(grocer.client, operation, **secrets)
+        nobodys = await _ask(grocer.client, operation, **unknown)
+        assert _plain(theirs, secrets[parameter]) == _plain(nobodys, unknown[parameter]), operation
+        assert theirs.status_code == (403 if parameter == "key_id" else 404), operation
+        if parameter != "key_id":
+            assert (await _ask(baker.client, operation, **secrets)).status_code == 200, operation
+
+
+async def test_another_merchants_name_answers_as_an_unknown_one_too(grocer: Caller, baker: Caller) -> None:
+    theirs = await grocer.client.get("/v1/merchants/baker")
+    nobodys = await grocer.client.get("/v1/merchants/maker")
+    assert _plain(theirs, "baker") == _plain(nobodys, "maker")
+    assert theirs.status_code == 404
+
+
+async def test_no_list_shows_anything_of_another_merchant(
+    operations: list[Operation], grocer: Caller, secrets: dict[str, str]
+) -> None:
+    for operation in operations:
+        if operation[0] == "GET" and "{" not in operation[1] and operation[1] != "/v1/keys":
+            answer = await _ask(grocer.client, operation)
+            assert answer.status_code == 200
+            assert not [s for s in secrets.values() if s in answer.text], operation
+            assert "BREAD" not in answer.text
+            assert "bread" not in answer.text
+
+
+async def test_a_merchants_key_cannot_act_for_another(
+    operations: list[Operation], grocer: Caller, baker: Caller
+) -> None:
+    for operation in operations:
+        if _scope(operation) in {"merchants:write", "keys:write"}:
+            continue
+        answers = []
+        ids = [format_id("merchant", merchant_id) for merchant_id in (baker.merchant.id, new_id())]
+        for name in ("baker", "maker", *ids):
+            answer = await _ask(grocer.client, operation, headers={"counterfoil-merchant": name})
+            assert (answer.status_code, answer.json()["code"]) == (404, "merchant_not_found"), operation
+            answers.append(_plain(answer, name))
+        assert len(set(answers)) == 1
+
+
+async def test_a_merchants_key_may_name_itself(grocer: Caller) -> None:
+    for name in ("grocer", format_id("merchant", grocer.merchant.id)):
+        answer = await grocer.client.get("/v1/breaks", headers={"counterfoil-merchant": name})
+        assert answer.status_code == 200
+
+
+async def test_an_operators_key_says_for_which_merchant(
+    operations: list[Operation], operator: httpx.AsyncClient, grocer: Caller
+) -> None:
+    for operation in operations:
+        if operation[1] in FOR_NO_MERCHANT:
+            continue
+        answer = await _ask(operator, operation, voucher_id="v", analysis_id=format_id("analysis", new_id()))
+        expected = "invalid" if operation[1].endswith("/bulk") else "merchant_missing"
+        assert (answer.status_code, answer.json()["code"]) == (422, expected), operation
+    answer = await operator.post("/v1/stores/bulk", json={"records": [{"store_id": "s"}]})
+    assert answer.json()["code"] == "merchant_missing"
+    headers = {"counterfoil-merchant": "grocer"}
+    answer = await operator.post("/v1/stores/bulk", json={"records": [{"store_id": "s"}]}, headers=headers)
+    assert answer.status_code == 200
+    nobody = {"counterfoil-merchant": "nobody"}
+    assert (await operator.get("/v1/breaks", headers=nobody)).json()["code"] == "merchant_not_found"
+
+
+async def _key(platform: App, scopes: Iterable[str], merchant: Caller | None) -> str:
+    async with begin(platform.engine) as tx:
+        _, secret = await keys.create(
+            tx,
+            name="scoped",
+            merchant_id=merchant.merchant.id if merchant else None,
+            scopes=scopes,
+            expires_at=None,
+            now=clock.now(),
+        )
+    return secret
+
+
+async def test_every_operation_asks_for_its_scope_and_for_no_other(
+    platform: App, operations: list[Operation], client: httpx.AsyncClient, grocer: Caller
+) -> None:
+    for scope in SCOPES:
+        one = {"authorization": f"Bearer {await _key(platform, [scope], None)}"}
+        others = [s for s in SCOPES if s != scope]
+        rest = {"authorization": f"Bearer {await _key(platform, others, None)}"}
+        for operation in (o for o in operations if _scope(o) == scope):
+            with_it = await _ask(client, operation, headers={**one, "counterfoil-merchant": "grocer"})
+            assert with_it.status_code not in {401, 403}, (operation, with_it.text)
+            without = await _ask(client, operation, headers={**rest, "counterfoil-merchant": "grocer"})
+            assert (without.status_code, without.json()["code"]) == (403, "scope_missing"), operation
+
+
+async def test_a_key_without_the_scope_learns_nothing_of_what_there_is(
+    platform: App, client: httpx.AsyncClient, grocer: Caller
+) -> None:
+    secret = await _key(platform, ["jobs:read"], grocer)
+    answers = set()
+    for name in ("grocer", "baker", "nobody"):
+        headers = {"authorization": f"Bearer {secret}", "counterfoil-merchant": name}
+        answers.add(_plain(await client.get("/v1/breaks", headers=headers)))
+    assert len(answers) == 1
+
+
+async def test_unknown_expired_revoked_and_torn_keys_are_answered_alike(
+    platform: App, operations: list[Operation], client: httpx.AsyncClient, grocer: Caller
+) -> None:
+    revoked = await _key(platform, list(MERCHANT_SCOPES), grocer)
+    expired = await _key(platform, list(MERCHANT_SCOPES), grocer)
+    async with begin(platform.engine) as tx:
+        for secret, column in ((revoked, "revoked_at"), (expired, "expires_at")):
+            await tx.execute(
+                f"UPDATE api_keys SET {column} = now() WHERE hash = sha256(CAST(:secret AS bytea))",
+                {"secret": secret.encode()},
+            )
+    wrong = [revoked, expired, "cfk_unknown", revoked[:-1], "\u00ff\u00fe", "x" * 5000]
+    for operation in operations:
+        answers = set()
+        for secret in wrong:
+            headers = {"authorization": b"Bearer " + secret.encode("latin-1")}
+            answer = await _ask(client, operation, headers=headers)
+            assert answer.headers["www-authenticate"] == 'Bearer realm="counterfoil"'
+            answers.add(_plain(answer))
+        ((status, text),) = answers
+        assert status == 401
+        assert "api_key_invalid" in text
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic Y2ZrXw==", "cfk_x", "bearer"])
+async def test_what_is_no_bearer_key_is_a_missing_one(client: httpx.AsyncClient, header: str) -> None:
+    answer = await client.get("/v1/breaks", headers={"authorization": header})
+    assert answer.status_code == 401
+
+
+async def test_the_same_ids_of_two_merchants_never_meet_in_a_full_link(grocer: Caller, baker: Caller) -> None:
+    time = "2026-01-01T00:00:00Z"
+    for who, amount in ((grocer, 1), (baker, 2)):
+        for path, row in (
+            ("issuances", {"voucher_id": "V", "issued_at": time, "order_id": "O"}),
+            ("orders", {"order_id": "O", "ordered_at": time, "transaction_id": "T"}),
+            ("transactions", {"transaction_id": "T", "paid_at": time, "amount_minor": amount}),
+        ):
+            answer = await who.client.post(f"/v1/{path}/bulk", json={"records": [row]})
+            assert answer.json()["created"] == 1
+    for who, amount in ((grocer, 1), (baker, 2)):
+        link = (await who.client.get("/v1/vouchers/V/full-link")).json()
+        assert link["purchase_transaction"]["amount_minor"] == amount
+        assert "merchant_id" not in str(link)
