@@ -17,8 +17,6 @@ _SUMS: Final = (
     "redemptions",
     "redeemed_issued",
     "responders",
-    "customers_issued",
-    "customers_redeemed",
     "discount_cost",
     "discounts_known",
     "incomplete_links",
@@ -120,6 +118,8 @@ def total(lines: Sequence[Figures]) -> Totals:
         return [value for value in values if value is not None]
 
     figures: Figures = {name: sum(known(name)) if known(name) else None for name in _SUMS}
+    # A customer of two campaigns is one customer: these cannot be added up.
+    figures |= {"customers_issued": None, "customers_redeemed": None}
     figures["redemption_rate"] = _ratio(lines, "redeemed_issued", "issued")
     figures["response_rate"] = _ratio(lines, "responders", "addressed")
     return Totals(figures, unknown, len(lines))

@@ -18,7 +18,7 @@ STEPS: Final[dict[str, str]] = {
 }
 STEP_MEANINGS: Final[dict[str, str]] = {
     "addressed": N_("Customers whom a campaign chose and did not hold out, counted once for each campaign."),
-    "exposed": N_("Visitors in the log of the campaign's pages."),
+    "exposed": N_("Visitors in the log of the campaign's pages, counted once for each campaign."),
     "issued": N_("Vouchers that came into somebody's hands, given or bought."),
     "bought": N_("Issued vouchers whose purchase order and payment were found."),
     "redeemed": N_("Vouchers that were redeemed at least once."),
