@@ -62,15 +62,13 @@ def link(tables: Tables) -> list[Row]:
     orders = _complete("orders", tables["orders"])
     placed = {
         row["order_id"]: row
-        for row in _firsts(
-            orders, ["order_id"], ["ordered_at", "transaction_id"], ["order_id", "ordered_at", "amount"]
-        )
+        for row in _firsts(orders, ["order_id"], ["ordered_at", "transaction_id", "amount"], [])
         if row["order_id"] is not None
     }
     paid = {
         row["transaction_id"]: row
         for row in _firsts(
-            _complete("transactions", tables["transactions"]), ["transaction_id"], ["paid_at"], ["amount"]
+            _complete("transactions", tables["transactions"]), ["transaction_id"], ["paid_at", "amount"], []
         )
         if row["transaction_id"] is not None
     }
@@ -96,7 +94,9 @@ def _purchases(issuances: list[Row], placed: Mapping[Any, Row], paid: Mapping[An
 
 def _payments(redemptions: list[Row], orders: list[Row], paid: Mapping[Any, Row]) -> list[Row]:
     by_transaction: dict[Any, list[Row]] = defaultdict(list)
-    for order in _firsts(orders, ["transaction_id", "order_id"], ["ordered_at"], ["amount"]):
+    for order in _firsts(orders, ["transaction_id", "order_id"], ["ordered_at", "amount"], []):
+        if order["order_id"] is None:
+            continue
         by_transaction[order["transaction_id"]].append(order)
     found: list[Row] = []
     together: dict[Any, list[int]] = defaultdict(list)

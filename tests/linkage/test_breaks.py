@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import counterfoil
 from counterfoil.linkage.errors import ColumnTypeError, ReconciliationError
 from counterfoil.linkage.types import BREAK_COLUMNS
-
 from tests.linkage.engines import ENGINES, Engine
 from tests.linkage.worlds import Row, Tables, at, tables, world
 

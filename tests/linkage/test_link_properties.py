@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import counterfoil
 from counterfoil.linkage.types import LINK_COLUMNS
-
 from tests.linkage import reference
 from tests.linkage.engines import ENGINES, Engine, sort_rows
 from tests.linkage.worlds import Row, Tables, tables

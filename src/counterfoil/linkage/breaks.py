@@ -59,7 +59,7 @@ def breaks(
     found = find_breaks(
         inputs, link_rows(inputs), as_of=as_of, max_redemptions=max_redemptions, time_zone=time_zone
     )
-    result: FrameT = give_back(compute_shared_once(found), inputs.kind)
+    result: FrameT = give_back(compute_shared_once(found, *inputs.frames.values()), inputs.kind)
     return result
 
 

@@ -246,7 +246,7 @@ class _Work:
         rule: Any = {"max_redemptions": max_redemptions, "time_zone": time_zone}
         found = find_breaks(inputs, rows, as_of=as_of, **rule)
         target = self.scratch / "breaks.parquet"
-        self.copy(compute_shared_once(found).to_native(), target, _PARQUET)
+        self.copy(compute_shared_once(found, *inputs.frames.values()).to_native(), target, _PARQUET)
         self.progress("reconciling")
         written = nw.from_native(self.connection.read_parquet(str(target)))
         counts = check_counts(inputs, flag_rows(inputs, rows, **rule), written)

@@ -85,14 +85,15 @@ def flag_rows(inputs: Inputs, linked: Lazy, *, max_redemptions: int | None, time
 
 def _with_purchase_orders(inputs: Inputs, linked: Lazy) -> Lazy:
     """With `purchase_orders_amount`: what all orders of the purchase's transaction amount to together."""
-    orders = inputs["orders"].select("transaction_id", "order_id", "ordered_at", "amount")
+    amount = nw.col("amount").alias("order_amount")
+    orders = inputs["orders"].select("transaction_id", "order_id", "ordered_at", amount)
     several = only(orders, "transaction_id", find_repeated(orders, "transaction_id", "several_orders"))
     sums = sum_orders(several).select(
         nw.col("transaction_id").alias("purchase_transaction_id"),
         nw.col("order_amount").alias("several_amount"),
     )
-    amount = nw.coalesce("several_amount", "purchase_order_amount").alias("purchase_orders_amount")
-    return linked.join(sums, on="purchase_transaction_id", how="left").with_columns(amount)
+    total = nw.coalesce("several_amount", "purchase_order_amount").alias("purchase_orders_amount")
+    return linked.join(sums, on="purchase_transaction_id", how="left").with_columns(total)
 
 
 def _differ(rows: Lazy, left: str, right: str) -> nw.Expr:

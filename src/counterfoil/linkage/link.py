@@ -54,7 +54,7 @@ def link(
         },
         columns,
     )
-    result: FrameT = give_back(compute_shared_once(link_rows(inputs)), inputs.kind)
+    result: FrameT = give_back(compute_shared_once(link_rows(inputs), *inputs.frames.values()), inputs.kind)
     return result
 
 

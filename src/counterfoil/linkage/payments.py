@@ -8,7 +8,6 @@ import narwhals as nw
 
 from counterfoil.linkage.columns import Inputs
 from counterfoil.linkage.money import allocate
-from counterfoil.linkage.purchases import TRANSACTION_ORDER
 from counterfoil.linkage.repeats import FOUND, ONE, Lazy, find_repeated, firsts, number, only, share, without
 
 REDEMPTION_KEY: Final = ("redemption_id", "voucher_id")
@@ -52,15 +51,14 @@ def link_payments(inputs: Inputs) -> Lazy:
     """
     redemptions, orders, transactions = inputs["redemptions"], inputs["orders"], inputs["transactions"]
     order_amount = nw.col("amount").alias("order_amount")
-    placed = orders.select("transaction_id", "order_id", "ordered_at", order_amount, ONE.alias("order_count"))
+    placed = orders.drop_nulls("order_id").select(
+        "transaction_id", "order_id", "ordered_at", order_amount, ONE.alias("order_count")
+    )
     looked_up = _look_up(redemptions, transactions, placed)
     joined = share(looked_up, "payments", *_REDEMPTION, *map(nw.col, _PAYMENT))
     again = find_repeated(joined, "redeemed_voucher_id", "redeemed_again")
     together = find_repeated(joined, "transaction_id", "paid_together")
     plain = without(without(joined, "redeemed_voucher_id", again), "transaction_id", together)
-    odd_vouchers = again.rename({"redeemed_voucher_id": "voucher_id"})
-    once = without(redemptions, "voucher_id", odd_vouchers)
-    odd = [only(redemptions, "voucher_id", odd_vouchers), only(once, "transaction_id", together)]
     return nw.concat(
         [
             plain.select(
@@ -70,7 +68,7 @@ def link_payments(inputs: Inputs) -> Lazy:
                 nw.col("transaction_amount").alias(_ALLOCATED),
                 FOUND.alias("redeemed"),
             ),
-            _link_carefully(nw.concat(odd), orders, transactions),
+            _link_carefully(redemptions, joined, again, together),
         ]
     )
 
@@ -92,15 +90,28 @@ def _look_up(redemptions: Lazy, transactions: Lazy, placed: Lazy) -> Lazy:
     )
 
 
-def _link_carefully(odd: Lazy, orders: Lazy, transactions: Lazy) -> Lazy:
-    """The same as the plain join gives, where ids come twice, amounts are shared or orders are several."""
-    kept = firsts(odd, REDEMPTION_KEY, REDEMPTION_ORDER)
-    paid = only(transactions.select("transaction_id", "paid_at", "amount"), "transaction_id", kept)
-    placed = only(orders.select("transaction_id", "order_id", "ordered_at", "amount"), "transaction_id", kept)
-    first_paid = firsts(paid, ["transaction_id"], TRANSACTION_ORDER)
-    joined = _look_up(kept, first_paid, sum_orders(placed))
+def _link_carefully(redemptions: Lazy, joined: Lazy, again: Lazy, together: Lazy) -> Lazy:
+    """The same as the plain join gives, where ids come twice, amounts are shared or orders are several.
+
+    The payments and orders are taken from `joined`, which has all of those that are needed.
+    """
+    marked = redemptions.join(again, left_on="voucher_id", right_on="redeemed_voucher_id", how="left").join(
+        together, on="transaction_id", how="left"
+    )
+    is_odd = ~(nw.col("shared_redeemed_again").is_null() & nw.col("shared_paid_together").is_null())
+    odd = marked.filter(is_odd).select(*redemptions.collect_schema().names())
+    kept = firsts(odd, REDEMPTION_KEY, REDEMPTION_ORDER).drop("copy")
+    theirs = only(joined, "transaction_id", kept)
+    paid = firsts(
+        theirs.select("transaction_id", "paid_at", "transaction_amount", "payment_found"),
+        ["transaction_id"],
+        ("paid_at", "transaction_amount"),
+    )
+    placed = sum_orders(theirs.select("transaction_id", "order_id", "ordered_at", "order_amount"))
+    found = kept.join(paid.drop("copy"), on="transaction_id", how="left")
     numbered = number(
-        joined,
+        found.join(placed, on="transaction_id", how="left"),
+        count_by="transaction_id",
         place=(["voucher_id"], ("redeemed_at", "redemption_id")),
         share=(["transaction_id"], ("redeemed_at", "voucher_id", "redemption_id")),
     )
@@ -108,7 +119,7 @@ def _link_carefully(odd: Lazy, orders: Lazy, transactions: Lazy) -> Lazy:
         *_REDEMPTION,
         *_PAYMENT,
         _number_known("voucher_id", nw.col("place")),
-        allocate(numbered, "transaction_amount", "transaction_id", _ALLOCATED),
+        allocate(numbered, "transaction_amount", _ALLOCATED),
         FOUND.alias("redeemed"),
     )
 
@@ -116,22 +127,26 @@ def _link_carefully(odd: Lazy, orders: Lazy, transactions: Lazy) -> Lazy:
 def sum_orders(orders: Lazy) -> Lazy:
     """The first order of every transaction, with how many there are and what they amount to together.
 
-    An order id that comes twice on one transaction counts once there. On two transactions it counts on
-    each: an order may be paid in several payments.
+    `orders` have `transaction_id`, `order_id`, `ordered_at` and `order_amount`. An order id that comes twice
+    on one transaction counts once there. On two transactions it counts on each: an order may be paid in
+    several payments. Orders without an id do not count.
     """
-    kept = firsts(orders, ["transaction_id", "order_id"], ("ordered_at",))
-    placed = number(kept, place=(["transaction_id"], ("order_id", "ordered_at")))
+    named = orders.drop_nulls("order_id")
+    kept = firsts(named, ["transaction_id", "order_id"], ("ordered_at", "order_amount"))
+    placed = number(kept.drop("copy"), place=(["transaction_id"], ("order_id",)))
     is_first = nw.col("place") == 1
-    firsts_only = placed.with_columns(
-        *[nw.when(is_first).then(nw.col(name)).alias(name) for name in ("order_id", "ordered_at")]
+    first_time = nw.when(is_first).then(nw.col("ordered_at")).alias("first_ordered_at")
+    grouped = (
+        placed.with_columns(first_time)
+        .group_by("transaction_id")
+        .agg(
+            nw.col("order_id").min(),
+            nw.col("first_ordered_at").max().alias("ordered_at"),
+            nw.col("order_amount").sum().alias("total"),
+            nw.col("order_amount").count().alias("amounts"),
+            nw.len().cast(nw.Int64()).alias("order_count"),
+        )
     )
-    grouped = firsts_only.group_by("transaction_id").agg(
-        nw.col("order_id").max(),
-        nw.col("ordered_at").max(),
-        nw.col("amount").sum().alias("total"),
-        nw.col("amount").count().alias("amounts"),
-        nw.len().cast(nw.Int64()).alias("order_count"),
-    )
-    amount = orders.collect_schema()["amount"]
+    amount = orders.collect_schema()["order_amount"]
     total = nw.when(nw.col("amounts") > 0).then(nw.col("total")).cast(amount).alias("order_amount")
     return grouped.select("transaction_id", "order_id", "ordered_at", total, "order_count")

@@ -11,8 +11,8 @@ from counterfoil.linkage.money import allocate
 from counterfoil.linkage.repeats import FOUND, Lazy, find_repeated, firsts, number, only, share, without
 
 ISSUANCE_ORDER: Final = ("issued_at", "order_id")
-ORDER_ORDER: Final = ("ordered_at", "transaction_id")
-TRANSACTION_ORDER: Final = ("paid_at",)
+ORDER_ORDER: Final = ("ordered_at", "transaction_id", "amount")
+TRANSACTION_ORDER: Final = ("paid_at", "amount")
 
 _ISSUANCE: Final = (
     nw.col("voucher_id"),
@@ -22,6 +22,15 @@ _ISSUANCE: Final = (
     nw.col("issued_at"),
     nw.col("store_id").alias("issuance_store_id"),
     nw.col("order_id").alias("purchase_order_id"),
+)
+_RAW_NAMES: Final = (
+    "voucher_id",
+    "campaign_id",
+    "customer_id",
+    "channel",
+    "issued_at",
+    "store_id",
+    "order_id",
 )
 _ISSUANCE_NAMES: Final = (
     "voucher_id",
@@ -41,6 +50,14 @@ _PURCHASE: Final = (
     "purchase_amount",
     "purchase_found",
 )
+_PURCHASE_ORDER: Final = (
+    "purchase_ordered_at",
+    "purchase_transaction_id",
+    "purchase_order_amount",
+    "purchase_paid_at",
+    "purchase_amount",
+)
+"""`ORDER_ORDER`, and within one order `TRANSACTION_ORDER`."""
 _ALLOCATED: Final = "purchase_amount_allocated"
 
 
@@ -56,13 +73,10 @@ def link_purchases(inputs: Inputs) -> Lazy:
     issued_twice = find_repeated(issuances, "voucher_id", "issued_twice")
     entangled = _find_entangled_orders(joined)
     plain = without(without(joined, "voucher_id", issued_twice), "purchase_order_id", entangled)
-    issued_once = without(issuances, "voucher_id", issued_twice)
-    given = issued_once.filter(nw.col("order_id").is_null())
+    given = without(issuances.filter(nw.col("order_id").is_null()), "voucher_id", issued_twice)
     schema = joined.collect_schema()
     no_purchase = [nw.lit(None).cast(schema[name]).alias(name) for name in _PURCHASE]
     no_amount = nw.lit(None).cast(schema["purchase_amount"]).alias(_ALLOCATED)
-    odd_orders = entangled.rename({"purchase_order_id": "order_id"})
-    odd = [only(issuances, "voucher_id", issued_twice), only(issued_once, "order_id", odd_orders)]
     return nw.concat(
         [
             plain.select(
@@ -72,7 +86,7 @@ def link_purchases(inputs: Inputs) -> Lazy:
                 FOUND.alias("issued"),
             ),
             given.select(*_ISSUANCE, *no_purchase, no_amount, FOUND.alias("issued")),
-            _link_carefully(nw.concat(odd), orders, transactions),
+            _link_carefully(issuances, joined, issued_twice, entangled),
         ]
     )
 
@@ -104,13 +118,25 @@ def _find_entangled_orders(joined: Lazy) -> Lazy:
     return share(nw.concat([twice.select(order), together.select(order)]), "entangled", order)
 
 
-def _link_carefully(odd: Lazy, orders: Lazy, transactions: Lazy) -> Lazy:
-    """The same as the plain join gives, where ids come twice or amounts are shared."""
-    kept = firsts(odd, ["voucher_id"], ISSUANCE_ORDER)
-    placed = only(orders.select("order_id", "ordered_at", "amount", "transaction_id"), "order_id", kept)
-    first_orders = firsts(placed, ["order_id"], ORDER_ORDER)
-    paid = only(transactions.select("transaction_id", "paid_at", "amount"), "transaction_id", first_orders)
-    joined = _look_up(kept, first_orders, firsts(paid, ["transaction_id"], TRANSACTION_ORDER))
-    numbered = number(joined, share=(["purchase_transaction_id"], ("issued_at", "voucher_id")))
-    allocated = allocate(numbered, "purchase_amount", "purchase_transaction_id", _ALLOCATED)
+def _link_carefully(issuances: Lazy, joined: Lazy, issued_twice: Lazy, entangled: Lazy) -> Lazy:
+    """The same as the plain join gives, where ids come twice or amounts are shared.
+
+    The orders and payments are taken from `joined`, which has all of those that are needed.
+    """
+    own_names = dict(zip(_ISSUANCE_NAMES, _RAW_NAMES, strict=True))
+    bought = joined.drop_nulls("voucher_id").select(*_ISSUANCE_NAMES).rename(own_names)
+    nameless = issuances.filter(nw.col("voucher_id").is_null()).select(*_RAW_NAMES)
+    entangled_orders = entangled.rename({"purchase_order_id": "order_id"})
+    odd = [
+        only(issuances, "voucher_id", issued_twice).select(*_RAW_NAMES),
+        only(without(bought, "voucher_id", issued_twice), "order_id", entangled_orders),
+        only(nameless, "order_id", entangled_orders),
+    ]
+    kept = firsts(nw.concat(odd), ["voucher_id"], ISSUANCE_ORDER)
+    orders = joined.select(nw.col("purchase_order_id").alias("order_id"), *_PURCHASE)
+    first_orders = firsts(only(orders, "order_id", kept), ["order_id"], _PURCHASE_ORDER)
+    found = kept.join(first_orders.select("order_id", *_PURCHASE), on="order_id", how="left")
+    key = "purchase_transaction_id"
+    numbered = number(found, count_by=key, share=([key], ("issued_at", "voucher_id")))
+    allocated = allocate(numbered, "purchase_amount", _ALLOCATED)
     return numbered.select(*_ISSUANCE, *_PURCHASE, allocated, FOUND.alias("issued"))

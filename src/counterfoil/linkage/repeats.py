@@ -32,12 +32,12 @@ def share(frame: Lazy, label: str, *columns: nw.Expr) -> Lazy:
     return frame.select(*columns, FOUND.alias(_SHARED + label))
 
 
-def compute_shared_once(plan: Lazy) -> Lazy:
+def compute_shared_once(plan: Lazy, *inputs: Lazy) -> Lazy:
     """`plan`, with what `share` marked computed once rather than wherever it is used.
 
     Polars finds shared parts of a plan by itself. DuckDB's relations write every step as a CTE that must not
     be materialised; for the marked ones the opposite is right. A plan whose text looks different is left
-    alone: then it is only slower.
+    alone: then it is only slower. `inputs` are the frames that the plan reads.
     """
     if not plan.implementation.is_duckdb():
         return plan
@@ -45,9 +45,11 @@ def compute_shared_once(plan: Lazy) -> Lazy:
     text, found = _STEP.subn(r"\1 AS MATERIALIZED (\n\2", native.sql_query())
     if not found:
         return plan
-    # The new relation has steps of its own, so the old ones get other names. It is asked of the plan itself,
-    # not of an input, because only so it keeps all of the caller's frames alive.
-    shared: Lazy = nw.from_native(native.query("unshared", _STEP_NAME.sub(r'"step\1"', text)))
+    # The new relation has steps of its own, so the old ones get other names. It is asked of a relation that
+    # reads all inputs, and nothing from them, because it keeps alive what that one does; not of the plan,
+    # because what it is asked of is planned once more.
+    anchor = nw.concat([frame.select(FOUND.alias("nothing")).head(0) for frame in inputs]).to_native()
+    shared: Lazy = nw.from_native(anchor.query("nothing", _STEP_NAME.sub(r'"step\1"', text)))
     return shared
 
 
@@ -67,11 +69,14 @@ def only(frame: Lazy, key: str, keys: Lazy) -> Lazy:
     return frame.join(keys, on=key, how="semi")
 
 
-def number(frame: Lazy, /, **numbers: tuple[Sequence[str], Sequence[str]]) -> Lazy:
+def number(
+    frame: Lazy, /, count_by: str | None = None, **numbers: tuple[Sequence[str], Sequence[str]]
+) -> Lazy:
     """`frame` with a last column for each of `numbers`, whose value is `(by, order)`.
 
     It counts 1, 2, .. within equal `by`, in the order of `order` with nulls last. All other columns break
-    ties, so that the same rows get the same numbers in whatever order they come.
+    ties, so that the same rows get the same numbers in whatever order they come. With `count_by`, a column
+    `shares` says how many rows have the same value of it.
     """
     columns = frame.collect_schema().names()
     ordering = dict.fromkeys(name for _, order in numbers.values() for name in order)
@@ -81,6 +86,8 @@ def number(frame: Lazy, /, **numbers: tuple[Sequence[str], Sequence[str]]) -> La
         keys = [part for column in order for part in (f"{column}_is_null", column)]
         keys += [column for column in columns if column not in {*by, *order}]
         counting.append(nw.col("one").cum_sum().over(*by, order_by=keys).cast(nw.Int64()).alias(name))
+    if count_by is not None:
+        counting.append(nw.len().over(count_by).cast(nw.Int64()).alias("shares"))
     return frame.with_columns(ONE.alias("one"), *flags).select(*columns, *counting)
 
 
