@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 from cyclopts import Parameter
 from rich.console import Console
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from counterfoil import logs
 from counterfoil.api import create_api
@@ -30,7 +30,14 @@ Role = Literal["all", "api", "worker"]
 def create_asgi(app: App) -> ASGIApp:
     """The API and the pages, as one application."""
     api = create_api(app)
-    api.mount("/", create_pages(app))
+    pages, unknown = create_pages(app), api.router.default
+
+    async def otherwise(scope: Scope, receive: Receive, send: Send) -> None:
+        """What the API does not know is a page, unless it was asked of the API."""
+        await (unknown if scope["path"].startswith("/v1/") else pages)(scope, receive, send)
+
+    # Not a mount at "/": that would take the place of the API's own 404 and 405.
+    api.router.default = otherwise
     return api
 
 

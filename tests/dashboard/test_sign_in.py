@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from tests.dashboard.conftest import EMAIL, PASSWORD, Pages, token_of
@@ -153,3 +155,11 @@ async def test_every_answer_forbids_what_we_did_not_write(pages: Pages) -> None:
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cache-control"] == "no-store"
+
+
+async def test_a_file_of_a_version_is_kept_for_good(stranger: Pages) -> None:
+    page = (await stranger.client.get("/sign-in")).text
+    for address in re.findall(r'(?:href|src)="(/static/[^"]+)"', page):
+        answer = await stranger.client.get(address)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"

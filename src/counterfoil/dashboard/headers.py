@@ -37,6 +37,8 @@ class HeadersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        # Before it goes on: a mount inside changes the scope's path.
+        versioned = scope.get("path", "").startswith("/static/") and b"v=" in scope.get("query_string", b"")
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -44,14 +46,8 @@ class HeadersMiddleware:
                 for name, value in _ALWAYS.items():
                     headers[name] = value
                 # A versioned file never changes; a page is nobody's to keep.
-                kept = "v=" in scope["query_string"].decode("latin-1") and message["status"] == 200
-                static = kept and _is_static(scope)
-                headers["Cache-Control"] = "public, max-age=31536000, immutable" if static else "no-store"
+                kept = versioned and message["status"] == 200
+                headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-store"
             await send(message)
 
         await self.app(scope, receive, sending)
-
-
-def _is_static(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path.startswith("/static/")
