@@ -98,7 +98,7 @@ async def _figures(tx: ReadTx, analysis: Analysis | None, campaign_id: str) -> d
 
 async def _analysed(tx: ReadTx, visit: Visit, analysis: Analysis | None, campaign_id: str) -> dict[str, Any]:
     if analysis is None:
-        return {"trends": [], "breakdowns": []}
+        return {"trends": [], "breakdowns": [], "uplift": None}
     periods = await queries.period_lines(tx, analysis_id=analysis.id, campaign_ids=[campaign_id])
     values = {
         name: charts.by_period(periods, name) for name in ("exposed", "issued", "redemptions", "revenue")
@@ -111,7 +111,14 @@ async def _analysed(tx: ReadTx, visit: Visit, analysis: Analysis | None, campaig
             tx, analysis_id=analysis.id, breakdown=name, campaign_id=campaign_id
         )
         breakdowns.append(await _breakdown(tx, visit, name, lines))
-    return {"trends": [t for t in trends if t.most > 0], "breakdowns": [b for b in breakdowns if b]}
+    compared = await queries.analysis_lines(
+        tx, analysis_id=analysis.id, breakdown="uplift", campaign_id=campaign_id
+    )
+    return {
+        "trends": [t for t in trends if t.most > 0],
+        "breakdowns": [b for b in breakdowns if b],
+        "uplift": compared[0] if compared else None,
+    }
 
 
 async def _breakdown(tx: ReadTx, visit: Visit, name: str, lines: list[dict[str, Any]]) -> Breakdown | None:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from counterfoil.dashboard.words import C_, N_
 from counterfoil.ids import format_id
+from counterfoil.linkage.uplift import NO_HOLDOUT, RANDOM, TARGETED
+from counterfoil.linkage.uplift import UNKNOWN as UNKNOWN_ASSIGNMENT
 
 STEPS: Final[dict[str, str]] = {
     "addressed": N_("Addressed"),
@@ -39,6 +41,25 @@ UNKNOWN: Final[dict[str, str]] = {
     "no_times": N_("No redeemed voucher has both a time of issuance and one of redemption."),
     "not_comparable": N_("Its two sides are not known for the same vouchers."),
 }
+
+UPLIFT_REASONS: Final[dict[str, str]] = {
+    NO_HOLDOUT: N_(
+        "Nobody was held out, so what these customers would have done without the campaign is not known."
+    ),
+    TARGETED: N_(
+        "The customers were chosen, not drawn at random: those addressed differ from those who were not, so "
+        "the difference shows who was chosen as well as what the campaign did."
+    ),
+    UNKNOWN_ASSIGNMENT: N_(
+        "How customers came into the groups is not recorded; without random assignment a difference is no "
+        "effect."
+    ),
+    RANDOM: N_(
+        "The groups were drawn at random, so the difference is the effect of the campaign, within its "
+        "interval."
+    ),
+}
+"""What `counterfoil.uplift` says of a comparison, to be translated."""
 
 BREAKS: Final[dict[str, str]] = {
     "orphan_redemption": N_("Redemption without issuance"),

@@ -165,6 +165,8 @@ issuances = Table(
     _one_of("issued_at_precision", PRECISIONS),
     # From a late order to the vouchers it bought.
     Index("ix_issuances_order_id", "merchant_id", "order_id", postgresql_where="order_id IS NOT NULL"),
+    # A customer's vouchers, for the search.
+    Index("ix_issuances_customer_id", "merchant_id", "customer_id", "voucher_id"),
     # A campaign's issuances, in the order of time.
     Index("ix_issuances_campaign_id", "merchant_id", "campaign_id", "issued_at"),
 )
@@ -199,6 +201,8 @@ redemptions = Table(
     CheckConstraint("evidence_level BETWEEN 0 AND 4", name="evidence_level_in_range"),
     # A voucher's redemptions, first one first.
     Index("ix_redemptions_voucher_id", "merchant_id", "voucher_id", "redeemed_at"),
+    # A customer's vouchers, for the search, where no issuance names them.
+    Index("ix_redemptions_customer_id", "merchant_id", "customer_id", "voucher_id"),
     # From a late transaction to the redemptions on it.
     Index(
         "ix_redemptions_transaction_id",

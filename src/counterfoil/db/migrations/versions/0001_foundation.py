@@ -214,6 +214,9 @@ def upgrade() -> None:
         "ix_issuances_campaign_id", "issuances", ["merchant_id", "campaign_id", "issued_at"], unique=False
     )
     op.create_index(
+        "ix_issuances_customer_id", "issuances", ["merchant_id", "customer_id", "voucher_id"], unique=False
+    )
+    op.create_index(
         "ix_issuances_order_id",
         "issuances",
         ["merchant_id", "order_id"],
@@ -315,6 +318,12 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name=op.f("fk_redemptions_merchant_id")),
         sa.PrimaryKeyConstraint("merchant_id", "redemption_id", name=op.f("pk_redemptions")),
+    )
+    op.create_index(
+        "ix_redemptions_customer_id",
+        "redemptions",
+        ["merchant_id", "customer_id", "voucher_id"],
+        unique=False,
     )
     op.create_index(
         "ix_redemptions_transaction_id",
@@ -452,6 +461,7 @@ def downgrade() -> None:
         table_name="redemptions",
         postgresql_where="transaction_id IS NOT NULL",
     )
+    op.drop_index("ix_redemptions_customer_id", table_name="redemptions")
     op.drop_table("redemptions")
     op.drop_table("products")
     op.drop_index("ix_page_views_customer_id", table_name="page_views")
@@ -464,6 +474,7 @@ def downgrade() -> None:
     op.drop_table("order_lines")
     op.drop_index("ix_issuances_order_id", table_name="issuances", postgresql_where="order_id IS NOT NULL")
     op.drop_index("ix_issuances_campaign_id", table_name="issuances")
+    op.drop_index("ix_issuances_customer_id", table_name="issuances")
     op.drop_table("issuances")
     op.drop_table("customers")
     op.drop_table("campaigns")
