@@ -144,7 +144,7 @@ async def _until(worker: asyncio.Task[None], ready: Callable[[], Awaitable[bool]
 async def _all_joined(app: App) -> bool:
     async with read(app.engine) as tx:
         waiting = await tx.scalar("SELECT count(*) FROM pgqueuer WHERE entrypoint = 'linkage.rejoin'")
-    return waiting == 0
+    return bool(waiting == 0)
 
 
 async def _analysed(app: App, job_id: UUID, progress: Progress, task: TaskID) -> bool:
