@@ -35,7 +35,8 @@ class Engine:
 
     def rows(self, frame: Any) -> list[Row]:
         """The rows of a frame of this kind."""
-        return self.read(frame).to_pylist()
+        rows: list[Row] = self.read(frame).to_pylist()
+        return rows
 
 
 def arrow(source: Source, rows: Sequence[Row], key: pa.DataType | None = None) -> pa.Table:

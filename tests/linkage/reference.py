@@ -140,7 +140,8 @@ def _join(
     for place, issuance in enumerate(issuances):
         mine = by_voucher.get(issuance["voucher_id"], []) if issuance["voucher_id"] is not None else []
         joined.update(mine)
-        for its in mine or [None]:
+        places_or_none: list[int | None] = [*mine] or [None]
+        for its in places_or_none:
             result.append(
                 _row(
                     issuance,

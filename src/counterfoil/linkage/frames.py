@@ -53,7 +53,23 @@ def find_one_kind(frames: Mapping[Any, Frame]) -> FrameKind:
     if len(set(kinds.values())) > 1:
         told = ", ".join(f"{name} is {_KIND_NAMES[kind]}" for name, kind in kinds.items())
         raise FrameKindError(f"All frames must be of one kind, but {told}. Convert them to one kind first.")
-    return next(iter(kinds.values()))
+    kind = next(iter(kinds.values()))
+    if kind == "duckdb":
+        _check_one_connection(frames)
+    return kind
+
+
+def _check_one_connection(relations: Mapping[Any, Frame]) -> None:
+    (first, *others) = relations.items()
+    for name, relation in others:
+        try:
+            first[1].limit(0).set_alias("first").cross(relation.limit(0).set_alias("other"))
+        except Exception as error:
+            if "different connections" not in str(error):
+                raise
+            raise FrameKindError(
+                f"{first[0]} and {name} are relations of different DuckDB connections; make all on one."
+            ) from error
 
 
 def select_lazily(name: str, frame: Frame, wanted: Mapping[str, str], keys: set[str]) -> nw.LazyFrame[Any]:
@@ -79,7 +95,8 @@ def _to_polars(name: str, frame: nw.DataFrame[Any]) -> pl.DataFrame:
     try:
         if frame.implementation.is_pyarrow():
             return pl.DataFrame(frame.to_native())
-        return pl.from_pandas(frame.to_native())
+        converted: pl.DataFrame = pl.from_pandas(frame.to_native())
+        return converted
     except Exception as error:  # pyarrow and Polars raise a dozen types here
         raise ColumnTypeError(
             f"{name} has a column of mixed types: {error}. Make it one type first."

@@ -13,9 +13,9 @@ from counterfoil.linkage.repeats import Lazy
 def allocate(rows: Lazy, amount: str, name: str) -> nw.Expr:
     """What each of `rows` carries of `amount`, as column `name`.
 
-    `rows` have `shares`: how many of them share the amount, and `share`: which each is, from 1. Integers and decimals: the amount in its
-    smallest unit, divided and rounded down, and one unit more on each of the first rows until nothing
-    remains; exact, also below zero. Floats: an even part.
+    `rows` have `shares`: how many of them share the amount, and `share`: which of those each is, from 1.
+    Integers and decimals: the amount in its smallest unit, divided and rounded down, and one unit more on
+    each of the first rows until nothing remains; exact, also below zero. Floats: an even part.
     """
     dtype = rows.collect_schema()[amount]
     if dtype.is_float():

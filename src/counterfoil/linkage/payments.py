@@ -99,8 +99,9 @@ def _link_carefully(redemptions: Lazy, joined: Lazy, again: Lazy, together: Lazy
         together, on="transaction_id", how="left"
     )
     is_odd = ~(nw.col("shared_redeemed_again").is_null() & nw.col("shared_paid_together").is_null())
-    odd = marked.filter(is_odd).select(*redemptions.collect_schema().names())
-    kept = firsts(odd, REDEMPTION_KEY, REDEMPTION_ORDER).drop("copy")
+    columns = redemptions.collect_schema().names()
+    odd = firsts(marked.filter(is_odd).select(*columns), REDEMPTION_KEY, REDEMPTION_ORDER)
+    kept = share(odd, "odd_redemptions", *map(nw.col, columns))
     theirs = only(joined, "transaction_id", kept)
     paid = firsts(
         theirs.select("transaction_id", "paid_at", "transaction_amount", "payment_found"),

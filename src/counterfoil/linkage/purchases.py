@@ -132,7 +132,9 @@ def _link_carefully(issuances: Lazy, joined: Lazy, issued_twice: Lazy, entangled
         only(without(bought, "voucher_id", issued_twice), "order_id", entangled_orders),
         only(nameless, "order_id", entangled_orders),
     ]
-    kept = firsts(nw.concat(odd), ["voucher_id"], ISSUANCE_ORDER)
+    kept = share(
+        firsts(nw.concat(odd), ["voucher_id"], ISSUANCE_ORDER), "odd_issuances", *map(nw.col, _RAW_NAMES)
+    )
     orders = joined.select(nw.col("purchase_order_id").alias("order_id"), *_PURCHASE)
     first_orders = firsts(only(orders, "order_id", kept), ["order_id"], _PURCHASE_ORDER)
     found = kept.join(first_orders.select("order_id", *_PURCHASE), on="order_id", how="left")
