@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from counterfoil.linkage.analyse import analyse
 from counterfoil.linkage.errors import FileError, LinkageError
 from counterfoil.linkage.link import link
 from counterfoil.linkage.report import ReportInput, render_report, write_report
-from counterfoil.linkage.uplift import uplift
+from counterfoil.linkage.uplift import RANDOM, uplift
 from tests.linkage.engines import ENGINES
 from tests.linkage.test_analyse import (
     AUDIENCE,
@@ -142,7 +143,12 @@ def test_the_command_reads_and_writes_both_formats(
         frame.write_csv(path) if ending == "csv" else frame.write_parquet(path)
     out, report = tmp_path / f"out.{ending}", tmp_path / "report.html"
     command(
-        full_link=links, audience=people_of, out=out, report=report, by=("campaign_id", "channel"), json=True
+        full_link=str(links),
+        audience=str(people_of),
+        out=out,
+        report=report,
+        by=("campaign_id", "channel"),
+        json=True,
     )
     rows = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
     assert rows["issued"].sum() == 5
@@ -155,7 +161,7 @@ def test_the_command_maps_columns(tmp_path: Path) -> None:
     full_link().rename({"campaign_id": "Aktion"}).write_parquet(tmp_path / "l.parquet")
     (tmp_path / "map.toml").write_text('[full_link]\ncampaign_id = "Aktion"\n')
     out, report = tmp_path / "o.csv", tmp_path / "r.html"
-    command(full_link=tmp_path / "l.parquet", columns=tmp_path / "map.toml", out=out, report=report)
+    command(full_link=str(tmp_path / "l.parquet"), columns=tmp_path / "map.toml", out=out, report=report)
     assert pl.read_csv(out)["issued"].sum() == 5
 
 
@@ -165,11 +171,40 @@ def test_the_command_names_the_file_that_is_wrong_and_writes_nothing(tmp_path: P
     for name, told in (
         ("empty.csv", "empty"),
         ("torn.parquet", "torn.parquet"),
-        ("none.csv", "no such file"),
+        ("none.csv", "there is no file .*none.csv"),
     ):
         with pytest.raises(FileError, match=told):
-            command(full_link=tmp_path / name, out=tmp_path / "out.csv")
+            command(full_link=str(tmp_path / name), out=tmp_path / "out.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(LinkageError, match="has no column 'voucher_id'"):
-        command(full_link=tmp_path / "other.csv", out=tmp_path / "out.csv")
+    with pytest.raises(LinkageError, match=r"other.csv: full_link need the column 'voucher_id'"):
+        command(full_link=str(tmp_path / "other.csv"), out=tmp_path / "out.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.csv", "other.csv", "torn.parquet"]
+
+
+def _compared(tmp_path: Path) -> dict[str, Any]:
+    full_link().write_parquet(tmp_path / "l.parquet")
+    POLARS.frames({"audience": people("random")})["audience"].write_csv(tmp_path / "people.csv")
+    POLARS.frames({"transactions": PAID})["transactions"].write_csv(tmp_path / "paid.csv")
+    (tmp_path / "campaigns.csv").write_text("campaign_id,starts_at,ends_at\na,2024-01-01,2024-02-01\n")
+    names = {"audience": "people", "transactions": "paid", "campaigns": "campaigns"}
+    return {
+        "full_link": str(tmp_path / "l.parquet"),
+        "out": tmp_path / "o.csv",
+        **{name: str(tmp_path / f"{file}.csv") for name, file in names.items()},
+    }
+
+
+def test_the_command_compares_with_a_holdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(**_compared(tmp_path), report=tmp_path / "r.html", json=True)
+    (found,) = json.loads(capsys.readouterr().out)["uplift"]
+    assert found["conversion"]["value"] == pytest.approx(0.25)
+    assert (found["causal"], found["why"]) == (True, RANDOM)
+    assert "Against those held out" in (tmp_path / "r.html").read_text()
+
+
+def test_a_comparison_asks_for_all_that_it_needs(tmp_path: Path) -> None:
+    given = _compared(tmp_path)
+    del given["campaigns"]
+    with pytest.raises(LinkageError, match="--campaigns"):
+        command(**given)
+    assert not (tmp_path / "o.csv").exists()

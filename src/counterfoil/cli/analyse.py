@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
-import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,11 @@ from rich.console import Console
 
 from counterfoil.linkage.analyse import By, Period
 from counterfoil.linkage.analyse import analyse as analyse_frames
-from counterfoil.linkage.errors import ColumnMapError, FileError
+from counterfoil.linkage.columns import ColumnMap
+from counterfoil.linkage.errors import FileError, LinkageError
+from counterfoil.linkage.files import check_target, open_files, read_column_map, write_whole
+from counterfoil.linkage.types import Source
+from counterfoil.linkage.uplift import Uplift, uplift
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for another program to read.")]
 Groups = Annotated[tuple[By, ...], Parameter(consume_multiple=True, negative="")]
@@ -23,12 +27,14 @@ Groups = Annotated[tuple[By, ...], Parameter(consume_multiple=True, negative="")
 
 def analyse(
     *,
-    full_link: Path,
+    full_link: str,
     out: Path,
-    page_views: Path | None = None,
-    audience: Path | None = None,
-    customers: Path | None = None,
-    breaks: Path | None = None,
+    page_views: str | None = None,
+    audience: str | None = None,
+    customers: str | None = None,
+    breaks: str | None = None,
+    transactions: str | None = None,
+    campaigns: str | None = None,
     by: Groups = ("campaign_id",),
     period: Period | None = None,
     time_zone: str = "UTC",
@@ -37,18 +43,20 @@ def analyse(
     title: str = "What the campaigns came to",
     unit: str = "",
     minor_digits: int = 0,
+    memory_limit: str = "2GB",
+    encoding: str = "utf-8",
     json: Json = False,
 ) -> None:
     """Analyse campaigns with their full link: who was reached, who redeemed, what was paid.
 
-    Files are CSV or Parquet, by their names' endings. Nothing is written until everything is known.
+    Each input is a CSV or Parquet file, or a quoted glob. Nothing is written until everything is known.
 
     Parameters
     ----------
     full_link
         What `counterfoil link` wrote.
     out
-        Where to write the analysis, one row per group.
+        Where to write the analysis, one row per group: .csv or .parquet.
     page_views
         The page log: campaign_id, viewed_at, customer_id or session_id, channel.
     audience
@@ -56,7 +64,11 @@ def analyse(
     customers
         Grades: customer_id, grade.
     breaks
-        What does not fit together: voucher_id, kind, age_seconds.
+        What does not fit together: voucher_id, kind, occurred_at, age_seconds.
+    transactions
+        All payments, to compare with a holdout: transaction_id, customer_id, paid_at, amount.
+    campaigns
+        The periods for that comparison: campaign_id, starts_at, ends_at (exclusive).
     by
         What rows are grouped by: campaign_id, channel, store_id, grade.
     period
@@ -73,97 +85,77 @@ def analyse(
         The currency, for the report.
     minor_digits
         How many digits of an amount stand after the point: 2 if amounts are cents.
+    memory_limit
+        How much memory DuckDB may use; beyond it, it uses the disk beside the output.
+    encoding
+        Of CSV files, such as gb18030.
     json
         Print JSON.
     """
-    paths = {"full_link": full_link, "page_views": page_views, "audience": audience}
-    paths |= {"customers": customers, "breaks": breaks}
-    for path in (out, *([report] if report else [])):
-        _check_target(path)
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'").fetchall()
-    frames: dict[str, Any] = {
-        name: _read(connection, path) for name, path in paths.items() if path is not None
+    check_target(out)
+    if report is not None and (report.suffix.lower() != ".html" or not report.parent.is_dir()):
+        raise FileError(f"{report} must end in .html, in a directory that is there.")
+    paths: dict[Source, str | None] = {
+        "full_link": full_link,
+        "page_views": page_views,
+        "audience": audience,
+        "customers": customers,
+        "breaks": breaks,
+        "transactions": transactions,
+        "campaigns": campaigns,
     }
-    names = _column_map(columns)
+    given = {source: str(path) for source, path in paths.items() if path is not None}
+    names = {} if columns is None else read_column_map(columns)
     common: dict[str, Any] = {"time_zone": time_zone, "columns": names}
-    text = None
-    try:
-        rows = analyse_frames(**frames, **common, by=by, period=period)
+    with open_files(
+        given, beside=out.parent, columns=names, memory_limit=memory_limit, encoding=encoding
+    ) as frames:
+        counted: dict[Any, Any] = {name: frame for name, frame in frames.items() if name not in _COMPARED}
+        rows = analyse_frames(**counted, **common, by=by, period=period)
+        compared = _compare(frames, names)
+        text = None
         if report is not None:
             alone = by == ("campaign_id",) and period is None
-            totals = rows if alone else analyse_frames(**frames, **common)
-            text = _render(frames, totals, names, (title, time_zone, unit, minor_digits))
-        _write(rows, out)
-    except duckdb.Error as error:  # a torn file shows itself only when it is read
-        raise FileError(_first_lines(error)) from error
+            totals = rows if alone else analyse_frames(**counted, **common)
+            text = _render(frames, totals, names, compared, (title, time_zone, unit, minor_digits))
+        count = write_whole(rows, out)
     if report is not None and text is not None:
-        _write_text(text, report)
-    _tell(connection, out, report, as_json=json)
+        part = report.with_name(f".{report.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(report)
+    _tell(count, out, report, compared, as_json=json)
 
 
-def _check_target(path: Path) -> None:
-    if path.suffix.lower() not in {".csv", ".parquet", ".html"}:
-        raise FileError(f"{path}: the name must end in .csv or .parquet (a report in .html).")
-    if not path.parent.is_dir():
-        raise FileError(f"{path}: there is no folder {path.parent}.")
+_COMPARED: set[Source] = {"transactions", "campaigns"}
 
 
-def _read(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file.")
-    if path.stat().st_size == 0:
-        raise FileError(f"{path}: the file is empty.")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return connection.read_parquet(str(path))
-        return connection.read_csv(str(path), header=True)
-    except duckdb.Error as error:
-        raise FileError(f"{path}: {_first_lines(error)}") from error
-
-
-def _first_lines(error: duckdb.Error) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines()[:3])
-
-
-def _column_map(path: Path | None) -> dict[str, dict[str, str]]:
-    if path is None:
-        return {}
-    try:
-        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FileError(f"{path}: {error}") from error
-    for frame, names in found.items():
-        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise ColumnMapError(f'{path}: [{frame}] must hold lines such as customer_id = "your column".')
-    return found
-
-
-def _write(rows: duckdb.DuckDBPyRelation, path: Path) -> None:
-    """Write beside the target, then rename: whoever looks finds the old file or the whole new one."""
-    part = path.with_name(f".{path.name}.part")
-    ordered = rows.order(", ".join(f'"{name}"' for name in rows.columns[:3]))
-    try:
-        if path.suffix.lower() == ".parquet":
-            ordered.write_parquet(str(part))
-        else:
-            ordered.write_csv(str(part))
-    except duckdb.Error:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)
-
-
-def _write_text(text: str, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def _compare(frames: Mapping[Source, Any], names: ColumnMap) -> list[Uplift]:
+    """Each campaign against those whom it held out, where the files for it were given."""
+    wanted: tuple[Source, ...] = ("audience", "transactions", "campaigns")
+    if not _COMPARED & set(frames):
+        return []
+    missing = [f"--{name}" for name in wanted if name not in frames]
+    if missing:
+        raise LinkageError(f"To compare with a holdout, give {' and '.join(missing)} too.")
+    own = names.get("campaigns", {})
+    campaign, start, end = (own.get(name, name) for name in ("campaign_id", "starts_at", "ends_at"))
+    rows = frames["campaigns"].to_arrow_table().to_pylist()
+    lacking = [name for name in (campaign, start, end) if rows and name not in rows[0]]
+    if lacking:
+        raise LinkageError(f"campaigns has no column {', '.join(lacking)}.")
+    return uplift(
+        audience=frames["audience"],
+        transactions=frames["transactions"],
+        periods={row[campaign]: (row[start], row[end]) for row in rows},
+        columns=names,
+    )
 
 
 def _render(
-    frames: dict[str, Any],
+    frames: Mapping[Source, Any],
     totals: duckdb.DuckDBPyRelation,
-    names: dict[str, dict[str, str]],
+    names: ColumnMap,
+    compared: list[Uplift],
     words: tuple[str, str, str, int],
 ) -> str:
     # Drawing takes a second to load; only those who want a report wait for it.
@@ -177,6 +169,7 @@ def _render(
             taken_at=datetime.now(UTC),
             title=title,
             breaks=_canonical(frames["breaks"], names.get("breaks", {})) if "breaks" in frames else None,
+            uplifts=compared,
             time_zone=time_zone,
             unit=unit,
             minor_digits=minor_digits,
@@ -184,18 +177,27 @@ def _render(
     )
 
 
-def _canonical(frame: duckdb.DuckDBPyRelation, names: dict[str, str]) -> duckdb.DuckDBPyRelation:
+def _canonical(frame: duckdb.DuckDBPyRelation, names: Mapping[str, str]) -> duckdb.DuckDBPyRelation:
     own = {mapped: canonical for canonical, mapped in names.items()}
     return frame.select(*(duckdb.ColumnExpression(c).alias(own.get(c, c)) for c in frame.columns))
 
 
-def _tell(connection: duckdb.DuckDBPyConnection, out: Path, report: Path | None, *, as_json: bool) -> None:
-    counted = _read(connection, out).aggregate("count(*)").fetchall()[0][0]
-    told = {"rows": counted, "out": str(out), "report": str(report) if report else None}
+def _tell(count: int, out: Path, report: Path | None, compared: list[Uplift], *, as_json: bool) -> None:
     if as_json:
-        print(json_format.dumps(told))
+        told = {"rows": count, "out": str(out), "report": str(report) if report else None}
+        print(json_format.dumps({**told, "uplift": [asdict(one) for one in compared]}, default=str))
         return
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    console.print(f"{counted:,} groups in {out}", markup=False)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{count:,} groups in {out}", markup=False)
+    for one in compared:
+        console.print(f"campaign {one.campaign_id}: {_said(one)}", markup=False)
     if report is not None:
         console.print(f"report in {report}", markup=False)
+
+
+def _said(one: Uplift) -> str:
+    found = one.conversion
+    if found.value is None or found.low is None or found.high is None:
+        return one.why
+    points = f"{100 * found.value:+.1f} points bought ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return f"{points}. {'' if one.causal else 'Not an effect. '}{one.why}"

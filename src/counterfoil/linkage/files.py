@@ -23,7 +23,13 @@ import polars as pl
 from counterfoil.linkage.breaks import check_counts, find_breaks
 from counterfoil.linkage.columns import ColumnMap, read_inputs
 from counterfoil.linkage.csv_files import explain_csv_error, open_csv, read_csv
-from counterfoil.linkage.errors import ColumnMapError, FileError, LinkageError
+from counterfoil.linkage.errors import (
+    ColumnMapError,
+    ColumnTypeError,
+    FileError,
+    LinkageError,
+    MissingColumnError,
+)
 from counterfoil.linkage.flags import flag_rows
 from counterfoil.linkage.link import link
 from counterfoil.linkage.repeats import compute_shared_once
@@ -95,10 +101,10 @@ def link_files(
     """
     started = time.monotonic()
     for target in (out, *([breaks_out] if breaks_out else [])):
-        _check_target(target)
+        check_target(target)
     with _scratch(out.parent) as scratch, _connection(scratch, memory_limit, threads) as connection:
-        work = _Work(connection, scratch, engine, columns or {}, encoding, progress)
-        sources = work.read(paths)
+        work = _Work(connection, scratch, paths, engine, columns or {}, encoding, progress)
+        sources = work.read()
         linked = work.link(sources)
         found, report = work.find_breaks(sources, linked, as_of, max_redemptions, time_zone)
         progress("writing")
@@ -112,7 +118,47 @@ def link_files(
     return FileReport(**report, seconds=time.monotonic() - started, peak_memory_bytes=peak, outputs=names)
 
 
-def _check_target(path: Path) -> None:
+@contextmanager
+def open_files(
+    paths: Mapping[Source, str],
+    *,
+    beside: Path,
+    columns: ColumnMap | None = None,
+    memory_limit: str = "2GB",
+    encoding: str = "utf-8",
+) -> Iterator[dict[Source, duckdb.DuckDBPyRelation]]:
+    """The files in `paths` as DuckDB relations, checked and typed as `link_files` does it.
+
+    They hold while the context does; what does not fit into `memory_limit` goes to the disk in `beside`.
+    Raises `LinkageError` as `link_files` does.
+    """
+    with _scratch(beside) as scratch, _connection(scratch, memory_limit, None) as connection:
+        work = _Work(connection, scratch, paths, "duckdb", columns or {}, encoding, lambda _: None)
+        yield work.relations(work.read())
+
+
+def write_whole(rows: duckdb.DuckDBPyRelation, out: Path) -> int:
+    """Write `rows`, ordered by their first columns, as CSV or Parquet by the suffix of `out`.
+
+    Whoever looks finds the old file or the whole new one. Returns how many rows there were; raises `FileError` for another suffix or directory.
+    """
+    check_target(out)
+    part = out.with_name(f".{out.name}.part")
+    ordered = rows.order(", ".join(f'"{name}"' for name in rows.columns[:3]))
+    try:
+        write = ordered.write_csv if out.suffix.lower() == ".csv" else ordered.write_parquet
+        write(str(part))
+        counted = rows.count("*").fetchall()[0][0]
+        part.replace(out)
+    except duckdb.Error as error:
+        raise FileError(" ".join(str(error).splitlines()[:2])) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return int(counted)
+
+
+def check_target(path: Path) -> None:
+    """`FileError` unless a CSV or Parquet file of this name can be written."""
     if path.suffix.lower() not in {".csv", *_PARQUET_SUFFIXES}:
         raise FileError(f"{path} must end in .parquet or .csv.")
     if not path.parent.is_dir():
@@ -157,14 +203,15 @@ class _Work:
 
     connection: duckdb.DuckDBPyConnection
     scratch: Path
+    paths: Mapping[Source, str]
     engine: Engine
     columns: ColumnMap
     encoding: str
     progress: Progress
 
-    def read(self, paths: Mapping[Source, str]) -> dict[Source, list[str]]:
+    def read(self) -> dict[Source, list[str]]:
         """Parquet files with each source: its own, or what its CSV files were converted to."""
-        return {source: self._read_one(source, pattern) for source, pattern in paths.items()}
+        return {source: self._read_one(source, pattern) for source, pattern in self.paths.items()}
 
     def _read_one(self, source: Source, pattern: str) -> list[str]:
         self.progress(f"reading {source}")
@@ -183,26 +230,25 @@ class _Work:
     def _check_parquet(self, source: Source, files: Sequence[Path]) -> None:
         for path in files:
             try:
-                self.connection.read_parquet(str(path)).types  # noqa: B018 - reads the footer
+                there = self.connection.read_parquet(str(path)).columns
             except duckdb.Error as error:
-                raise FileError(
-                    f"{source}: {path} cannot be read as Parquet: {str(error).splitlines()[0]}"
-                ) from error
+                told = str(error).splitlines()[0]
+                raise FileError(f"{source}: {path} cannot be read as Parquet: {told}") from error
+            _check_columns(source, path, there, self.columns.get(source, {}))
 
     def _convert(self, source: Source, files: Sequence[Path], target: Path) -> None:
         encoded = self.scratch / f"{source}-utf8"
         encoded.mkdir()
         file = open_csv(files, self.encoding, encoded)
         own_names = self.columns.get(source, {})
+        _check_columns(source, files[0], file.columns, own_names)
         roles: dict[str, Role] = {}
         for each in FIELDS[source]:
             own = own_names.get(each.name, each.name)
             if own in file.columns:
                 roles[own] = each.role
         try:
-            # No known column at all: take the first, so that the check of columns can say what is missing.
-            relation = read_csv(self.connection, file, roles or {file.columns[0]: "attribute"})
-            self.copy(relation, target, _PARQUET)
+            self.copy(read_csv(self.connection, file, roles), target, _PARQUET)
         except duckdb.Error as error:
             raise explain_csv_error(error, file, files) from error
         except FileError as error:
@@ -218,17 +264,23 @@ class _Work:
         target = self.scratch / "full_link.parquet"
         try:
             if self.engine == "duckdb":
-                self.copy(link(**self._relations(sources), columns=self.columns), target, _PARQUET)
+                self.copy(link(**self.relations(sources), columns=self.columns), target, _PARQUET)
             elif self.engine == "polars":
                 frames: dict[Any, Any] = {source: pl.scan_parquet(files) for source, files in sources.items()}
                 link(**frames, columns=self.columns).sink_parquet(target)
             else:
                 _link_on_spark(sources, self.columns, target)
+        except ColumnTypeError as error:
+            where = next(
+                (self.paths[source] for source in sources if error.detail.startswith(f"{source}.")), None
+            )
+            raise ColumnTypeError(f"{where}: {error.detail}" if where else error.detail) from error
         except duckdb.OutOfMemoryException as error:
             raise LinkageError(f"The memory limit is too small: {str(error).splitlines()[0]}") from error
         return target
 
-    def _relations(self, sources: Mapping[Source, list[str]]) -> dict[Any, Any]:
+    def relations(self, sources: Mapping[Source, list[str]]) -> dict[Any, Any]:
+        """The Parquet files of every source as relations."""
         return {source: self.connection.read_parquet(files) for source, files in sources.items()}
 
     def find_breaks(
@@ -241,7 +293,7 @@ class _Work:
     ) -> tuple[Path, dict[str, Any]]:
         """The breaks as a Parquet file, and what there is to report."""
         self.progress("looking for breaks")
-        inputs = read_inputs(self._relations(sources), self.columns)
+        inputs = read_inputs(self.relations(sources), self.columns)
         rows = nw.from_native(self.connection.read_parquet(str(linked)))
         rule: Any = {"max_redemptions": max_redemptions, "time_zone": time_zone}
         found = find_breaks(inputs, rows, as_of=as_of, **rule)
@@ -287,6 +339,16 @@ def _find_files(source: Source, pattern: str) -> list[Path]:
         if path.stat().st_size == 0:
             raise FileError(f"{source}: {path} is empty.")
     return files
+
+
+def _check_columns(source: Source, path: Path, there: Sequence[str], own_names: Mapping[str, str]) -> None:
+    for each in FIELDS[source]:
+        own = own_names.get(each.name, each.name)
+        if own not in there and (each.required or each.name in own_names):
+            raise MissingColumnError(
+                f"{path}: {source} need the column {own!r}; the file has {', '.join(there)}. If one of these is "
+                f'it, say so in a map file (--columns map.toml): [{source}] {each.name} = "<your column>".'
+            )
 
 
 def _quoted(path: Path) -> str:

@@ -19,6 +19,7 @@ Source = Literal[
     "full_link",
     "customers",
     "breaks",
+    "campaigns",
 ]
 Role = Literal["key", "time", "amount", "attribute"]
 
@@ -127,6 +128,12 @@ FIELDS: Final[dict[Source, tuple[Field, ...]]] = {
         Field("voucher_id", "key", required=True),
         Field("kind", "attribute"),
         Field("occurred_at", "time"),
+        Field("age_seconds", "amount"),
+    ),
+    "campaigns": (
+        Field("campaign_id", "key", required=True),
+        Field("starts_at", "time", required=True),
+        Field("ends_at", "time", required=True),
     ),
 }
 """The canonical columns of every source, in the order in which they are read."""
