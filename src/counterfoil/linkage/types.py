@@ -192,6 +192,7 @@ WARNINGS: Final[frozenset[BreakKind]] = frozenset(
         "duplicate_redemption",
         "duplicate_order",
         "duplicate_transaction",
+        "redeemed_twice",
         "redeemed_before_issued",
         "amount_mismatch",
         "customer_mismatch",
