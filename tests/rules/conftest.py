@@ -1,0 +1,7 @@
+"""The client of the API's tests, for rules about what is served."""
+
+from __future__ import annotations
+
+from tests.api.conftest import client
+
+__all__ = ["client"]
