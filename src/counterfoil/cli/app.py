@@ -31,10 +31,13 @@ app.command(access.keys_app)
 app.command(access.operators_app)
 
 
-def run() -> None:
-    """Run the command line: an error that a user can mend is one line on stderr and an exit code."""
+def run(tokens: list[str] | None = None) -> None:
+    """Run the command line: an error that a user can mend is one line on stderr and an exit code.
+
+    `tokens` are its arguments; by default those of the process.
+    """
     try:
-        app()
+        app(tokens)
     except CounterfoilError as error:
         console = Console(stderr=True, highlight=False)
         console.print(f"[bold red]error[/] [dim]({error.code})[/] ", end="")
