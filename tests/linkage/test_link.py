@@ -352,3 +352,19 @@ def test_importing_counterfoil_imports_no_engine() -> None:
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
     assert {"link", "breaks", "reconcile"} <= set(dir(counterfoil))
+
+
+def test_a_redemption_without_an_issuance_is_of_the_campaign_that_it_names(engine: Engine) -> None:
+    sources = {
+        **_everything(),
+        "issuances": [{"voucher_id": "known", "issued_at": at(1), "campaign_id": "of the issuance"}],
+        "redemptions": [
+            {"voucher_id": "known", "redeemed_at": at(2), "campaign_id": "of the redemption"},
+            {"voucher_id": "orphan", "redeemed_at": at(2), "campaign_id": "of the redemption"},
+        ],
+    }
+    rows = engine.rows(counterfoil.link(**engine.frames(sources)))
+    assert {row["voucher_id"]: row["campaign_id"] for row in rows} == {
+        "known": "of the issuance",
+        "orphan": "of the redemption",
+    }

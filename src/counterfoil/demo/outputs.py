@@ -57,21 +57,13 @@ class Written:
     report: Path
 
 
-def name_campaigns(full_link: Any, redemptions: Any) -> pl.DataFrame:
-    """The full link with the campaign of redemptions that have no issuance, which they say themselves."""
-    links, said = as_polars(full_link), as_polars(redemptions)
-    own = said.select("redemption_id", pl.col("campaign_id").alias("_own")).unique("redemption_id")
-    joined = links.join(own, on="redemption_id", how="left")
-    return joined.with_columns(pl.coalesce("campaign_id", "_own").alias("campaign_id")).drop("_own")
-
-
 def analyse_campaigns(journey: CompleteJourney, full_link: Any, breaks: Any = None) -> pl.DataFrame:
     """The analysis per campaign, by number, with `name`, `kind`, its first and last local day and `seen`.
 
     What was issued in campaigns of type A is null: it is not known, and no record is not a zero. `seen` is
     `whole` or `part`: the data are those of 2017, and some campaigns began before it or went on after.
     """
-    links = name_campaigns(full_link, journey.redemptions)
+    links = as_polars(full_link)
     found = analyse(
         full_link=links,
         audience=as_polars(journey.audience),
@@ -150,7 +142,7 @@ def write_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     names = ("full_link.parquet", "campaigns.csv", "evidence.csv", "report.html")
     written = Written(*(folder / name for name in names))
-    links = name_campaigns(full_link, journey.redemptions)
+    links = as_polars(full_link)
     campaigns = analyse_campaigns(journey, full_link, breaks)
     in_order = links.sort("voucher_id", "redemption_number", "redemption_id", nulls_last=True)
     _whole(written.full_link, in_order.write_parquet)

@@ -31,11 +31,6 @@ BREAKDOWNS: Final[dict[str, tuple[By, ...]]] = {
 """The tables of an analysis and the columns by which each is grouped (`period` also by time). One more,
 `uplift`, compares with a holdout."""
 
-_WITH_CAMPAIGNS: Final = """
-    CREATE TABLE full_link AS
-    SELECT l.* REPLACE (coalesce(l.campaign_id, u.campaign_id) AS campaign_id)
-    FROM linked l LEFT JOIN unissued_vouchers u USING (voucher_id)"""
-
 
 @dataclass(frozen=True, slots=True)
 class Computed:
@@ -58,9 +53,7 @@ def compute(
         linked = link(
             **{name: frames[name] for name in ("issuances", "redemptions", "orders", "transactions")}
         )
-        linked.create("linked")
-        frames["unissued_vouchers"].create("unissued_vouchers")
-        connection.execute(_WITH_CAMPAIGNS)
+        linked.create("full_link")
         full_link = connection.table("full_link")
         told(1, total)
         optional = {

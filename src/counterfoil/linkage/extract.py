@@ -43,6 +43,7 @@ EXTRACTS: Final[dict[str, _Extract]] = {
         {
             "redemption_id": _TEXT,
             "voucher_id": _TEXT,
+            "campaign_id": _TEXT,
             "customer_id": _TEXT,
             "redeemed_at": _TIME,
             "transaction_id": _TEXT,
@@ -51,16 +52,11 @@ EXTRACTS: Final[dict[str, _Extract]] = {
             "evidence_level": _NUMBER,
             "evidence_status": _TEXT,
         },
-        """SELECT redemption_id, voucher_id, customer_id, redeemed_at, transaction_id, store_id,
-                  discount_minor, evidence_level, evidence_status
-           FROM redemptions WHERE merchant_id = $1""",
-    ),
-    "unissued_vouchers": _Extract(
-        {"voucher_id": _TEXT, "campaign_id": _TEXT},
-        # A voucher that was redeemed without a recorded issuance still says of which campaign it is.
-        """SELECT v.voucher_id, v.campaign_id FROM vouchers v WHERE v.merchant_id = $1
-           AND v.voucher_id IN (SELECT voucher_id FROM redemptions WHERE merchant_id = $1
-                                EXCEPT SELECT voucher_id FROM issuances WHERE merchant_id = $1)""",
+        # A voucher of which no issuance is recorded still says of which campaign it is.
+        """SELECT r.redemption_id, r.voucher_id, v.campaign_id, r.customer_id, r.redeemed_at,
+                  r.transaction_id, r.store_id, r.discount_minor, r.evidence_level, r.evidence_status
+           FROM redemptions r LEFT JOIN vouchers v USING (merchant_id, voucher_id)
+           WHERE r.merchant_id = $1""",
     ),
     "orders": _Extract(
         {

@@ -73,6 +73,7 @@ def _finish(both: Lazy, inputs: Inputs) -> Lazy:
     nothing = nw.lit(0).cast(both.collect_schema()["purchase_amount_allocated"])
     made = {
         "voucher_id": nw.coalesce("voucher_id", "redeemed_voucher_id"),
+        "campaign_id": nw.coalesce("campaign_id", "redemption_campaign_id"),
         "customer_id": nw.coalesce("issuance_customer_id", "redemption_customer_id"),
         "order_count": nw.when(~nw.col("redeemed").is_null()).then(nw.coalesce("order_count", nw.lit(0))),
         "purchase_amount_allocated": nw.when(carries | allocated.is_null())

@@ -67,6 +67,7 @@ FIELDS: Final[dict[Source, tuple[Field, ...]]] = {
         Field("voucher_id", "key", required=True),
         Field("redeemed_at", "time", required=True),
         Field("redemption_id", "key"),
+        Field("campaign_id", "key"),
         Field("transaction_id", "key"),
         Field("customer_id", "key"),
         Field("store_id", "attribute"),
