@@ -22,8 +22,8 @@ class Run:
     """One run in a process of its own: what the work (not the imports) took, and the peak of its memory."""
 
     seconds: float
-    cpu_seconds: float
     peak_rss_bytes: int
+    cpu_seconds: float = 0.0
 
 
 def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def measure(work: Callable[[], None]) -> None:
     work()
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(asdict(Run(seconds, cpu_seconds, peak))))
+    print(json.dumps(asdict(Run(seconds, peak, cpu_seconds))))
 
 
 def run_child(script: str, arguments: Sequence[str]) -> Run:
@@ -91,7 +91,8 @@ def median_cpu_seconds(runs: Sequence[Run]) -> float:
 
 def ratio(runs: Sequence[Run], to: Sequence[Run], of: str = "seconds") -> float:
     """How many times as long as `to`: the median of the ratios round by round."""
-    return statistics.median(getattr(a, of) / getattr(b, of) for a, b in zip(runs, to, strict=True))
+    ratios: list[float] = [getattr(a, of) / getattr(b, of) for a, b in zip(runs, to, strict=True)]
+    return statistics.median(ratios)
 
 
 def peak_bytes(runs: Sequence[Run]) -> int:

@@ -37,7 +37,7 @@ def connect(memory_limit: str, scratch: Path) -> Any:
     import duckdb
 
     (scratch / "spill").mkdir(exist_ok=True)
-    config = {
+    config: dict[str, Any] = {
         "memory_limit": memory_limit,
         "temp_directory": str(scratch / "spill"),
         "preserve_insertion_order": "false",
@@ -60,7 +60,7 @@ def generate(vouchers: int, keys: str, directory: Path) -> None:
     )
     start, bought = "TIMESTAMP '2026-01-01' + to_seconds", needed * 2
     tables = {
-        # 1 in 997 comes twice (a day later), and 1 in 101 of the bought ones names an order that is not there.
+        # 1 in 997 comes twice (a day later); of the bought ones, 1 in 101 names an order that is not there.
         "issuances": f"""
             SELECT {voucher("i")} AS voucher_id, {start}(i % 2000000 + 86400 * copy) AS issued_at,
                    i % 27 AS campaign_id, {customer("hash(i) % 200000")} AS customer_id,
@@ -69,7 +69,7 @@ def generate(vouchers: int, keys: str, directory: Path) -> None:
                         WHEN i % 10 < 3 AND i % 103 = 7 THEN {order("0")}
                         WHEN i % 10 < 3 THEN {order(f"(i * 13) % {bought}")} END AS order_id
             FROM range({vouchers}) r(i), (VALUES (0), (1)) c(copy) WHERE copy = 0 OR i % 997 = 5""",
-        # 1 in 211 redeems a voucher again, 1 in 199 shares its transaction, 1 in 307 is of an unknown voucher.
+        # 1 in 211 redeems a voucher again, 1 in 199 shares a transaction, 1 in 307 is of an unknown voucher.
         "redemptions": f"""
             SELECT {redemption("i")} AS redemption_id,
                    {
@@ -87,9 +87,11 @@ def generate(vouchers: int, keys: str, directory: Path) -> None:
         # 1 in 127 is a second order on the transaction of another; 1 in 499 comes twice.
         "orders": f"""
             SELECT {order("i")} AS order_id,
-                   {transaction(f"CASE WHEN i % 127 = 5 THEN i - 1 ELSE i END * 11 % {bought}")} AS transaction_id,
+                   {transaction(f"CASE WHEN i % 127 = 5 THEN i - 1 ELSE i END * 11 % {bought}")}
+                       AS transaction_id,
                    {customer("hash(i) % 200000")} AS customer_id, {start}(i % 2000000 + copy) AS ordered_at,
-                   i * 37 % 100000 AS amount, i % 100 AS store_id, ['app', 'web', 'mail'][1 + i % 3] AS channel
+                   i * 37 % 100000 AS amount, i % 100 AS store_id,
+                   ['app', 'web', 'mail'][1 + i % 3] AS channel
             FROM range({bought}) r(i), (VALUES (0), (1)) c(copy) WHERE copy = 0 OR i % 499 = 5""",
         # 1 in 503 is not there.
         "transactions": f"""
@@ -110,7 +112,8 @@ def link_on_duckdb(data: Path, out: Path, memory_limit: str) -> None:
     import counterfoil
 
     connection = connect(memory_limit, out.parent)
-    frames = {name: connection.read_parquet(str(data / f"{name}.parquet")) for name in SOURCES}
+    read = connection.read_parquet
+    frames: dict[str, Any] = {name: read(str(data / f"{name}.parquet")) for name in SOURCES}
     result: Any = counterfoil.link(**frames)
     connection.execute(f"COPY ({result.sql_query()}) TO '{out}' ({PARQUET})")
 
@@ -133,7 +136,7 @@ def link_on_polars(data: Path, out: Path, _: str) -> None:
 
     import counterfoil
 
-    frames = {name: pl.scan_parquet(data / f"{name}.parquet") for name in SOURCES}
+    frames: dict[str, Any] = {name: pl.scan_parquet(data / f"{name}.parquet") for name in SOURCES}
     counterfoil.link(**frames).sink_parquet(out)
 
 
@@ -142,7 +145,7 @@ def link_on_pandas(data: Path, out: Path, _: str) -> None:
 
     import counterfoil
 
-    frames = {name: pd.read_parquet(data / f"{name}.parquet") for name in SOURCES}
+    frames: dict[str, Any] = {name: pd.read_parquet(data / f"{name}.parquet") for name in SOURCES}
     counterfoil.link(**frames).to_parquet(out, index=False)
 
 
@@ -151,9 +154,9 @@ def import_modules(case: str) -> None:
     import duckdb  # noqa: F401
 
     if case.endswith("link"):
-        import counterfoil.linkage.link
+        import counterfoil.linkage.link  # noqa: F401
     if case.startswith("pandas"):
-        import pandas  # noqa: F401 ICN001
+        import pandas  # noqa: F401
 
 
 CASES: Final = {
@@ -170,8 +173,9 @@ def fingerprint(path: Path) -> tuple[Any, ...]:
     connection = connect("4GB", path.parent)
     columns = connection.read_parquet(str(path)).columns
     texts = ", ".join(f"{name}::VARCHAR" for name in columns)
-    query = f"""SELECT count(*), sum(purchase_amount_allocated)::BIGINT, sum(transaction_amount_allocated)::BIGINT,
-                       bit_xor(hash({texts})), sum(hash({texts})::HUGEINT) FROM '{path}'"""
+    query = f"""
+        SELECT count(*), sum(purchase_amount_allocated)::BIGINT, sum(transaction_amount_allocated)::BIGINT,
+               bit_xor(hash({texts})), sum(hash({texts})::HUGEINT) FROM '{path}'"""
     found = connection.execute(query).fetchall()[0]
     return (tuple(columns), *found)
 
@@ -238,7 +242,8 @@ def report(
     ours = runs["duckdb link"]
     rates, ratios = {}, {}
     print(
-        f"\n{f'{vouchers:,} vouchers, {keys} keys':34}  seconds  CPU s  vouchers/s  peak MB  duckdb link / it (CPU)"
+        f"\n{f'{vouchers:,} vouchers, {keys} keys':34}  seconds  CPU s  vouchers/s  peak MB"
+        "  duckdb link / it (CPU)"
     )
     for name, its in runs.items():
         seconds, peak = bench.median_seconds(its), bench.peak_bytes(its)
