@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from counterfoil import clock
 from counterfoil.access import keys
 from counterfoil.access.types import MERCHANT_SCOPES, SCOPES
 from counterfoil.api import create_api
 from counterfoil.app import App
+from counterfoil.db.engine import create_engine
 from counterfoil.db.transactions import begin
 from counterfoil.merchants import merchants
 from counterfoil.merchants.merchants import Merchant
+from counterfoil.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,18 @@ async def _merchant_and_key(platform: App, reference: str) -> tuple[Merchant, st
     return merchant, secret
 
 
+@pytest.fixture(scope="session")
+def api() -> FastAPI:
+    """The API, made once: that takes longer than most tests. `client` gives it the platform of a test."""
+    nowhere = create_engine("postgresql://nobody@127.0.0.1:1/none")
+    return create_api(App(Settings(), nowhere, "none", embedded=False))
+
+
 @pytest.fixture
-async def client(platform: App) -> AsyncIterator[httpx.AsyncClient]:
+async def client(api: FastAPI, platform: App) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends no key."""
-    transport = httpx.ASGITransport(create_api(platform), raise_app_exceptions=False)
+    api.state.platform = platform
+    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
         yield made
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from counterfoil import clock
 from counterfoil.access import keys
 from counterfoil.access.types import MERCHANT_SCOPES, SCOPES
-from counterfoil.api import create_api
 from counterfoil.app import App
 from counterfoil.db import jobs
 from counterfoil.db.transactions import begin
@@ -50,9 +50,9 @@ def _scope(operation: Operation) -> str:
 
 
 @pytest.fixture
-def operations(platform: App) -> list[Operation]:
+def operations(api: FastAPI) -> list[Operation]:
     """Every operation of the document that needs a key, its path without converters."""
-    paths: dict[str, dict[str, Any]] = create_api(platform).openapi()["paths"]
+    paths: dict[str, dict[str, Any]] = api.openapi()["paths"]
     found = {(method.upper(), re.sub(r":path}", "}", path)) for path in paths for method in paths[path]}
     return sorted(found - OPEN)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.api.conftest import client
+from tests.api.conftest import api, client
 
-__all__ = ["client"]
+__all__ = ["api", "client"]

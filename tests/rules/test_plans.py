@@ -22,7 +22,7 @@ from counterfoil.linkage.rejoin import rejoin
 from tests.builders import NOW, make_merchant
 from tests.conftest import new_database
 
-ROWS = 20_000
+ROWS = 10_000
 
 
 async def _fill(tx: Tx, merchant: UUID) -> None:

@@ -75,7 +75,7 @@ async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta)
         stopping = asyncio.create_task(_stop_when(stop, queue))
         try:
             await queue.run(
-                dequeue_timeout=timedelta(seconds=5),
+                dequeue_timeout=min(timedelta(seconds=5), heartbeat_timeout),
                 shutdown_on_listener_failure=True,
                 heartbeat_timeout=heartbeat_timeout,
             )
