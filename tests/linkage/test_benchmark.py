@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ SQL = (Path(__file__).parents[2] / "benchmarks" / "link.sql").read_text(encoding
 @given(world=tables(most=10))
 def test_sql_by_hand_gives_the_same_table(world: Tables) -> None:
     connection = duckdb.connect()
-    frames = {}
+    frames: dict[Any, Any] = {}
     for source, rows in world.items():
         # All columns, since the SQL names them.
         empty = {field.name: None for field in FIELDS[source]}

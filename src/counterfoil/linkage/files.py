@@ -140,7 +140,8 @@ def open_files(
 def write_whole(rows: duckdb.DuckDBPyRelation, out: Path) -> int:
     """Write `rows`, ordered by their first columns, as CSV or Parquet by the suffix of `out`.
 
-    Whoever looks finds the old file or the whole new one. Returns how many rows there were; raises `FileError` for another suffix or directory.
+    Whoever looks finds the old file or the whole new one. Returns how many rows there were; raises
+    `FileError` for another suffix or directory.
     """
     check_target(out)
     part = out.with_name(f".{out.name}.part")
@@ -346,8 +347,8 @@ def _check_columns(source: Source, path: Path, there: Sequence[str], own_names: 
         own = own_names.get(each.name, each.name)
         if own not in there and (each.required or each.name in own_names):
             raise MissingColumnError(
-                f"{path}: {source} need the column {own!r}; the file has {', '.join(there)}. If one of these is "
-                f'it, say so in a map file (--columns map.toml): [{source}] {each.name} = "<your column>".'
+                f"{path}: {source} need the column {own!r}; the file has {', '.join(there)}. If one of these "
+                f'is it, say so in a map file (--columns map.toml): [{source}] {each.name} = "<your column>".'
             )
 
 
