@@ -294,6 +294,41 @@ async def test_racing_loads_in_opposite_orders_wait_for_each_other_and_never_bot
         assert await seen.scalar(f"SELECT count(*) FROM {kind}") == 300 + 5 * 150
 
 
+@pytest.mark.parametrize("kind", ["orders", "transactions"])
+async def test_two_loads_that_begin_at_opposite_ends_do_not_hold_each_other_up(
+    engine: AsyncEngine, kind: str
+) -> None:
+    make = _order if kind == "orders" else _payment
+    async with begin(engine) as tx:
+        merchant = await make_merchant(tx)
+    rows = [make(n) for n in (1, 2, 3)]
+    outcomes: list[LoadOutcome] = []
+
+    async def one(batch: list[Row]) -> None:
+        async with begin(engine) as tx:
+            outcome = await load(tx, merchant, kind, *batch)
+        outcomes.append(outcome)
+
+    async with anyio.create_task_group() as tasks, begin(engine) as holding:
+        # Both get as far as the middle: in the order of their batches, each would hold the other's end.
+        await load(holding, merchant, kind, make(2))
+        tasks.start_soon(one, rows)
+        tasks.start_soon(one, rows[::-1])
+        await _until_waiting(engine, 2)
+    assert sorted(outcome.created for outcome in outcomes) == [0, 2]
+
+
+async def _until_waiting(engine: AsyncEngine, count: int) -> None:
+    statement = """SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    with anyio.fail_after(30):
+        while True:
+            async with read(engine) as seen:
+                if await seen.scalar(statement) == count:
+                    return
+            await anyio.sleep(0.005)
+
+
 async def test_of_racing_facts_with_other_content_one_is_kept_and_the_others_are_refused(
     engine: AsyncEngine,
 ) -> None:

