@@ -395,7 +395,7 @@ async def test_a_client_that_is_killed_while_it_copies_leaves_nothing(
         [sys.executable, "-c", _DYING_CLIENT, address], stderr=None
     ) as client:
         assert client.stdout is not None
-        assert await client.stdout.receive() == b"copying\n"
+        assert (await client.stdout.receive()).startswith(b"copying")
         client.kill()
     others = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -158,6 +158,15 @@ async def test_a_connection_that_is_cut_is_unavailable_and_the_next_one_works(en
             assert await tx.scalar("SELECT 1") == 1
 
 
+async def test_an_error_of_a_file_that_the_block_works_with_is_not_laid_to_the_database(
+    engine: AsyncEngine,
+) -> None:
+    for use in (begin, read):
+        with pytest.raises(FileNotFoundError):
+            async with use(engine):
+                raise FileNotFoundError
+
+
 async def test_a_pool_that_is_used_up_is_unavailable_and_no_bug(database: URL) -> None:
     engine = create_engine(database.render_as_string(hide_password=False), pool_size=1)
     engine.pool._timeout = 0.01  # type: ignore[attr-defined]

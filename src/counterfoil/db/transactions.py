@@ -45,7 +45,10 @@ class ReadTx:
         """Run one statement; plain text takes `:name` parameters."""
         if isinstance(statement, str):
             statement = text(statement)
-        return await self._connection.execute(statement, parameters)
+        try:
+            return await self._connection.execute(statement, parameters)
+        except OSError as error:
+            raise translated(error) from error
 
     async def all(
         self, statement: Executable | str, parameters: Parameters | None = None
@@ -80,27 +83,37 @@ class Tx(ReadTx):
 @asynccontextmanager
 async def begin(engine: AsyncEngine, *, statement_timeout_seconds: float | None = None) -> AsyncIterator[Tx]:
     """A writing transaction: committed at the end of the block, rolled back if anything is raised in it."""
+    inside = False
     try:
         async with engine.begin() as connection:
             if statement_timeout_seconds is not None:
                 milliseconds = int(statement_timeout_seconds * 1000)
                 await connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            inside = True
             yield Tx(connection)
+            inside = False
     except _TRANSLATED as error:
+        if inside and isinstance(error, OSError):
+            raise  # of a file or a pipe that the block works with: the database would have said it otherwise
         raise translated(error) from error
 
 
 @asynccontextmanager
 async def read(engine: AsyncEngine) -> AsyncIterator[ReadTx]:
     """A reading transaction: one snapshot, and PostgreSQL refuses any write in it."""
+    inside = False
     try:
         async with engine.connect() as plain:
             connection = await plain.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
             async with connection.begin():
+                inside = True
                 yield ReadTx(connection)
+                inside = False
     except _TRANSLATED as error:
+        if inside and isinstance(error, OSError):
+            raise  # of a file or a pipe that the block works with: the database would have said it otherwise
         raise translated(error) from error
 
 
