@@ -1,20 +1,24 @@
 -- The full link as an expert would write it by hand for DuckDB: the same rows and columns as counterfoil.link.
 -- Joins as if every key were unique, finds the keys for which that was wrong, and repairs those with windows.
 WITH
+placed AS MATERIALIZED (
+    SELECT order_id, transaction_id, ordered_at, amount FROM orders SEMI JOIN issuances USING (order_id)
+),
 purchases AS MATERIALIZED (
     SELECT i.*, o.transaction_id AS purchase_transaction_id, o.ordered_at AS purchase_ordered_at,
            o.amount AS purchase_order_amount, o.order_id IS NOT NULL AS order_found,
            t.paid_at AS purchase_paid_at, t.amount AS purchase_amount, t.transaction_id IS NOT NULL AS paid_found
     FROM (FROM issuances WHERE order_id IS NOT NULL) i
-    LEFT JOIN orders o ON o.order_id = i.order_id
-    LEFT JOIN transactions t ON t.transaction_id = o.transaction_id
+    LEFT JOIN placed o ON o.order_id = i.order_id
+    LEFT JOIN (FROM transactions SEMI JOIN placed USING (transaction_id)) t ON t.transaction_id = o.transaction_id
 ),
 payments AS MATERIALIZED (
     SELECT r.*, t.paid_at, t.amount AS transaction_amount, t.transaction_id IS NOT NULL AS paid_found,
            o.order_id, o.ordered_at, o.amount AS order_amount, o.transaction_id IS NOT NULL AS order_found
     FROM redemptions r
     LEFT JOIN transactions t ON t.transaction_id = r.transaction_id
-    LEFT JOIN (FROM orders WHERE order_id IS NOT NULL) o ON o.transaction_id = r.transaction_id
+    LEFT JOIN (FROM orders SEMI JOIN redemptions USING (transaction_id) WHERE order_id IS NOT NULL) o
+        ON o.transaction_id = r.transaction_id
 ),
 issued_twice AS MATERIALIZED (
     SELECT voucher_id FROM issuances WHERE voucher_id IS NOT NULL GROUP BY ALL HAVING count(*) > 1

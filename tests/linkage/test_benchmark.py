@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
-import duckdb
-from hypothesis import given, settings
+import pytest
 
-import counterfoil
-from counterfoil.linkage.types import FIELDS
-from tests.linkage.engines import arrow, sort_rows
-from tests.linkage.worlds import Tables, tables
-
-SQL = (Path(__file__).parents[2] / "benchmarks" / "link.sql").read_text(encoding="utf-8")
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "link.py"
 
 
-@settings(max_examples=5, deadline=None)
-@given(world=tables(most=10))
-def test_sql_by_hand_gives_the_same_table(world: Tables) -> None:
-    connection = duckdb.connect()
-    frames: dict[Any, Any] = {}
-    for source, rows in world.items():
-        # All columns, since the SQL names them.
-        empty = {field.name: None for field in FIELDS[source]}
-        full = [{**empty, **row} for row in rows]
-        frames[source] = connection.from_arrow(arrow(source, [*full, empty]).slice(0, len(rows)))
-        frames[source].create_view(source)
-    by_hand = connection.sql(SQL)
-    ours = counterfoil.link(**frames)
-    assert by_hand.columns == ours.columns
-    assert sort_rows(by_hand.to_arrow_table().to_pylist()) == sort_rows(ours.to_arrow_table().to_pylist())
+def _load() -> Any:
+    spec = importlib.util.spec_from_file_location("benchmarks_link", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("keys", ["text", "integer"])
+def test_sql_by_hand_gives_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    benchmark = _load()
+    data = tmp_path / "data"
+    benchmark.generate(5_000, keys, data)
+    made = {name: tmp_path / f"{name}.parquet" for name in ("duckdb link", "hand-written SQL")}
+    for name, path in made.items():
+        benchmark.CASES[name](data, path, "1GB")
+    # Raises if the tables differ, or the allocated amounts do not add up to the transactions.
+    assert benchmark.check(data, made)["rows"] > 5_000

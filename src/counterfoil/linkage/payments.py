@@ -53,7 +53,8 @@ def link_payments(inputs: Inputs) -> Lazy:
     """
     redemptions, orders, transactions = inputs["redemptions"], inputs["orders"], inputs["transactions"]
     order_amount = nw.col("amount").alias("order_amount")
-    placed = orders.drop_nulls("order_id").select(
+    # Most orders are on other transactions; see `purchases`.
+    placed = only(orders.drop_nulls("order_id"), "transaction_id", redemptions).select(
         "transaction_id", "order_id", "ordered_at", order_amount, ONE.alias("order_count")
     )
     looked_up = _look_up(redemptions, transactions, placed)
