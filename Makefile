@@ -54,7 +54,7 @@ fix: $(VENV)/.dev ## Mend what can be mended by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Run the benchmarks (BENCH_ARGS= for the full sizes; see docs/benchmarks.md)
+bench: $(VENV)/.dev ## Run the benchmarks (BENCH_ARGS= for the full sizes; see benchmarks/README.md)
 	@for bench in benchmarks/[a-z]*.py; do echo "== $$bench"; $(BIN)/python "$$bench" $(BENCH_ARGS); done
 
 lock: ## Resolve the dependencies anew (needs uv)

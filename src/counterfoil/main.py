@@ -1,111 +1,16 @@
-"""The composition: one ASGI application out of the edges, and the `counterfoil` command."""
+"""The `counterfoil` command."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Annotated, Literal
+from counterfoil.cli.app import app, run
 
-import structlog
-import uvicorn
-from cyclopts import Parameter
-from rich.console import Console
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from counterfoil import logs
-from counterfoil.api import create_api
-from counterfoil.app import App, open_app
-from counterfoil.cli.app import app as command_line
-from counterfoil.cli.app import run
-from counterfoil.dashboard import create_pages
-from counterfoil.demo.command import demo
-from counterfoil.settings import Settings, load_settings
-from counterfoil.worker import run_worker
-
-Role = Literal["all", "api", "worker"]
-
-
-def create_asgi(app: App) -> ASGIApp:
-    """The API and the pages, as one application."""
-    api = create_api(app)
-    pages, unknown = create_pages(app), api.router.default
-
-    async def otherwise(scope: Scope, receive: Receive, send: Send) -> None:
-        """What the API does not know is a page, unless it was asked of the API."""
-        await (unknown if scope["path"].startswith("/v1/") else pages)(scope, receive, send)
-
-    # Not a mount at "/": that would take the place of the API's own 404 and 405.
-    api.router.default = otherwise
-    return api
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: the worker must stop by them too."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """None of its own."""
-        yield
-
-
-async def serve(settings: Settings, *, role: Role) -> None:
-    """Run until a signal says stop; then finish what is running."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with open_app(settings) as app, asyncio.TaskGroup() as tasks:
-        if role in {"all", "worker"}:
-            tasks.create_task(run_worker(app, stop))
-        if role in {"all", "api"}:
-            tasks.create_task(_serve_http(app, stop))
-
-
-async def _serve_http(app: App, stop: asyncio.Event) -> None:
-    config = uvicorn.Config(
-        create_asgi(app),
-        host=app.settings.host,
-        port=app.settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=20,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    stopping.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
-    stop.set()
-
-
-@command_line.command(name="serve")
-def serve_command(
-    *,
-    role: Annotated[Role, Parameter(help="`api` or `worker` to split them; `all` runs both here.")] = "all",
-    host: Annotated[str | None, Parameter(help="The address to listen on.")] = None,
-    port: Annotated[int | None, Parameter(help="The port to listen on.")] = None,
-) -> None:
-    """Run the API, the pages and the worker."""
-    settings = load_settings()
-    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings.model_copy(update=changes)
-    logs.configure(settings)
-    if role != "worker":
-        address = f"http://{settings.host}:{settings.port}"
-        Console(stderr=True).print(f"Pages: [link]{address}[/link]   API: {address}/docs   Stop: Ctrl-C")
-    structlog.get_logger(__name__).info("starting", role=role)
-    asyncio.run(serve(settings, role=role))
-
-
-command_line.command(demo)
+# By name, as all commands: what one of them needs is imported when it runs, not by all others.
+app.command("counterfoil.serving:serve_command", name="serve", help="Run the API, the pages and the worker.")
+app.command(
+    "counterfoil.demo.command:demo", name="demo", help="See a year of real coupons go through the platform."
+)
 
 
 def main() -> None:
-    """The `counterfoil` command."""
+    """Run it."""
     run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from counterfoil.app import App
-from counterfoil.main import create_asgi
+from counterfoil.serving import create_asgi
 
 
 async def test_the_api_and_the_pages_answer_each_in_their_own_way(platform: App) -> None:

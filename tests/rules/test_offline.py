@@ -7,7 +7,7 @@ import re
 import httpx
 
 from counterfoil.app import App
-from counterfoil.main import create_asgi
+from counterfoil.serving import create_asgi
 
 
 async def test_the_documentation_of_the_api_needs_no_network(client: httpx.AsyncClient) -> None:

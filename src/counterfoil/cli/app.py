@@ -10,10 +10,6 @@ import cyclopts
 from rich.console import Console
 
 from counterfoil import __version__
-from counterfoil.cli import access, database, merchants
-from counterfoil.cli.analyse import analyse
-from counterfoil.cli.imports import import_records
-from counterfoil.cli.link import link
 from counterfoil.errors import CounterfoilError
 
 app: Final = cyclopts.App(
@@ -22,13 +18,22 @@ app: Final = cyclopts.App(
     version=__version__,
     version_flags=["--version"],
 )
-app.command(link)
-app.command(analyse)
-app.command(import_records, name="import")
-app.command(database.app)
-app.command(merchants.app)
-app.command(access.keys_app)
-app.command(access.operators_app)
+COMMANDS: Final = {
+    "link": ("counterfoil.cli.link:link", "Link vouchers with their orders and payments, from four files."),
+    "analyse": ("counterfoil.cli.analyse:analyse", "Analyse campaigns with their full link, and report."),
+    "import": ("counterfoil.cli.imports:import_records", "Load records from files into the platform."),
+    "db": ("counterfoil.cli.database:app", "The database: bring it up to date, and tell about it."),
+    "merchants": ("counterfoil.cli.merchants:app", "The tenants of the platform."),
+    "keys": ("counterfoil.cli.access:keys_app", "API keys, for programs."),
+    "operators": ("counterfoil.cli.access:operators_app", "People who sign in to the pages."),
+}
+"""Each command, where it is, and what the list of commands says of it.
+
+It is imported when it runs, so that none waits for what others need.
+"""
+
+for _name, (_place, _help) in COMMANDS.items():
+    app.command(_place, name=_name, help=_help)
 
 
 def run(tokens: list[str] | None = None) -> None:
