@@ -24,6 +24,8 @@ PREFIXES: Final[dict[str, str]] = {
     "session": "ses",
     "job": "job",
     "analysis": "ana",
+    "webhook_endpoint": "whe",
+    "webhook_delivery": "whd",
 }
 """What each kind of id begins with."""
 

@@ -15,6 +15,12 @@ Scope = Literal[
     "merchants:read",
     "merchants:write",
     "keys:write",
+    "webhooks:read",
+    "webhooks:write",
+    "campaigns:read",
+    "campaigns:write",
+    "vouchers:read",
+    "vouchers:write",
 ]
 """What a key may do. `merchants:write` and `keys:write` are the operator's alone."""
 

@@ -1,0 +1,1 @@
+"""Telling customers' programs what happened: endpoints, messages, and their delivery at least once."""
