@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from counterfoil.errors import FieldError, InvalidError
@@ -58,6 +60,21 @@ class Settings(BaseSettings):
     session_hours: Annotated[int, Field(ge=1, le=24 * 30)] = Field(
         default=12, description="An operator signs in again after this many hours."
     )
+    webhook_allow: str | None = Field(
+        default=None,
+        description="Where webhooks may go besides the public internet: networks and host names, with "
+        "commas between, such as `127.0.0.0/8, erp.local`.",
+    )
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _names_networks_and_hosts(cls, value: str | None) -> str | None:
+        for entry in (part.strip() for part in (value or "").split(",")):
+            if re.fullmatch(r"[0-9.:/]+|.*[:/].*", entry):
+                ip_network(entry, strict=False)
+            elif not re.fullmatch(r"[A-Za-z0-9._-]*", entry):
+                raise ValueError(f"{entry!r} is neither a network nor a host name")
+        return value
 
 
 def _variable(name: str) -> str:

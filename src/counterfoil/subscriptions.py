@@ -12,4 +12,13 @@ SUBSCRIBERS: Final[dict[str, tuple[str, ...]]] = {
     "records.recorded": ("linkage.rejoin",),
     # Somebody asked for a campaign analysis.
     "analysis.requested": ("linkage.analyse",),
+    # Vouchers or campaigns changed: the programs that asked for it are told.
+    "vouchers.changed": ("webhooks.fan_out",),
 }
+
+ONLY_IF: Final[dict[str, str]] = {
+    # Hot verbs publish hundreds of batches a second; where no program listens, no job is made of them.
+    "webhooks.fan_out": """EXISTS (SELECT FROM webhook_endpoints
+        WHERE merchant_id = CAST(:merchant_id AS uuid) AND disabled_at IS NULL)""",
+}
+"""A condition, in SQL over the event's payload, without which a job is not enqueued at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
@@ -24,9 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from counterfoil.db.metadata import metadata
-
-LONGEST_EXCERPT: Final = 1000
-"""Characters of an answer that are kept."""
+from counterfoil.webhooks.rules import LONGEST_EXCERPT
 
 
 class WebhookEndpointColumns(TypedColumns):

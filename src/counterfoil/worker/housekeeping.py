@@ -15,11 +15,14 @@ from counterfoil.access import idempotency, operators
 from counterfoil.db import outbox
 from counterfoil.db.transactions import begin
 from counterfoil.errors import CounterfoilError
+from counterfoil.webhooks import deliveries
 
 EVERY: Final = timedelta(hours=1)
 KEEP_ANSWERS: Final = timedelta(days=7)
 """How long a repeated request gets its first answer again."""
 KEEP_LOG: Final = timedelta(days=7)
+KEEP_WEBHOOKS: Final = timedelta(days=30)
+"""How long a message to customers' programs can be looked at and sent again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -36,9 +39,13 @@ async def keep_house(engine: AsyncEngine, stop: asyncio.Event) -> None:
 
 
 async def tidy(engine: AsyncEngine) -> None:
-    """Delete old answers, ended sessions and the queue's old log."""
+    """Delete old answers, ended sessions, the queue's old log and old messages of webhooks."""
     now = clock.now()
     async with begin(engine) as tx:
         await idempotency.prune(tx, before=now - KEEP_ANSWERS)
         await operators.prune(tx, now=now)
         await outbox.prune_log(tx, before=now - KEEP_LOG)
+    pruned = deliveries.PRUNED_AT_ONCE
+    while pruned == deliveries.PRUNED_AT_ONCE:
+        async with begin(engine) as tx:
+            pruned = await deliveries.prune(tx, before=now - KEEP_WEBHOOKS)
