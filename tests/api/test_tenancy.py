@@ -19,6 +19,7 @@ from counterfoil.db.transactions import begin
 from counterfoil.ids import format_id, new_id
 from counterfoil.linkage.campaigns import Computed, store
 from counterfoil.linkage.rejoin import rejoin
+from counterfoil.webhooks import deliveries, endpoints
 from tests.api.conftest import Caller
 from tests.builders import NOW, at, load
 
@@ -38,6 +39,17 @@ SCOPE_OF: dict[Operation, str] = {
     ("GET", "/v1/keys"): "keys:write",
     ("POST", "/v1/keys"): "keys:write",
     ("POST", "/v1/keys/{key_id}/revoke"): "keys:write",
+    ("GET", "/v1/webhooks"): "webhooks:read",
+    ("POST", "/v1/webhooks"): "webhooks:write",
+    ("GET", "/v1/webhooks/{endpoint_id}"): "webhooks:read",
+    ("PATCH", "/v1/webhooks/{endpoint_id}"): "webhooks:write",
+    ("DELETE", "/v1/webhooks/{endpoint_id}"): "webhooks:write",
+    ("POST", "/v1/webhooks/{endpoint_id}/rotate-secret"): "webhooks:write",
+    ("POST", "/v1/webhooks/{endpoint_id}/test"): "webhooks:write",
+    ("POST", "/v1/webhooks/{endpoint_id}/replay"): "webhooks:write",
+    ("GET", "/v1/webhook-deliveries"): "webhooks:read",
+    ("GET", "/v1/webhook-deliveries/{delivery_id}"): "webhooks:read",
+    ("POST", "/v1/webhook-deliveries/{delivery_id}/replay"): "webhooks:write",
 }
 OPEN: set[Operation] = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 FOR_NO_MERCHANT = {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/merchants", "/v1/merchants/{merchant}"}
@@ -61,13 +73,16 @@ _BODIES: dict[str, Any] = {
     "/v1/analyses": {},
     "/v1/merchants": {"reference": "new", "name": "New", "time_zone": "UTC", "currency": "CNY"},
     "/v1/keys": {"name": "x", "scopes": ["jobs:read"]},
+    "/v1/webhooks": {"url": "https://hooks.invalid/"},
+    "/v1/webhooks/{endpoint_id}": {},
+    "/v1/webhooks/{endpoint_id}/replay": {"since": "2026-05-01T00:00:00Z"},
 }
 
 
 async def _ask(client: httpx.AsyncClient, operation: Operation, **more: Any) -> httpx.Response:
     """Ask with ids of nothing and a body that the document allows."""
     method, path = operation
-    body = _BODIES.get(path, {"records": []}) if method == "POST" else None
+    body = _BODIES.get(path, {"records": []}) if method in {"POST", "PATCH"} else None
     headers = {"idempotency-key": new_id().hex, **more.pop("headers", {})}
     url = re.sub(r"{(\w+)}", lambda m: more.get(m[1], "none"), path)
     return await client.request(method, url, json=body, headers=headers)
@@ -98,12 +113,20 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         key, _ = await keys.create(
             tx, name="k", merchant_id=merchant_id, scopes=["jobs:read"], expires_at=None, now=NOW
         )
+        endpoint, _ = await endpoints.create(
+            tx, merchant_id=merchant_id, url="https://bread.invalid/", now=NOW
+        )
+        told = {"id": "m", "type": "voucher.voided", "time": NOW.isoformat(), "subject": "BREAD", "data": {}}
+        await deliveries.fan_out(tx, merchant_id=merchant_id, events=[told], now=NOW)
+        delivery_id = await tx.scalar("SELECT id FROM webhook_deliveries")
     return {
         "job_id": format_id("job", job.id),
         "analysis_id": format_id("analysis", analysis_id),
         "voucher_id": "BREAD",
         "merchant": format_id("merchant", merchant_id),
         "key_id": format_id("api_key", key.id),
+        "endpoint_id": format_id("webhook_endpoint", endpoint.id),
+        "delivery_id": format_id("webhook_delivery", delivery_id),
     }
 
 
@@ -121,17 +144,20 @@ async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
         "voucher_id": "BROOD",
         "merchant": format_id("merchant", new_id()),
         "key_id": format_id("api_key", new_id()),
+        "endpoint_id": format_id("webhook_endpoint", new_id()),
+        "delivery_id": format_id("webhook_delivery", new_id()),
     }
     with_id = [o for o in operations if "{" in o[1]]
-    assert len(with_id) == 5
-    for operation in with_id:
+    assert with_id
+    # Deleting comes last, when all others have been asked of what is deleted.
+    for operation in sorted(with_id, key=lambda o: o[0] == "DELETE"):
         (parameter,) = re.findall(r"{(\w+)}", operation[1])
         theirs = await _ask(grocer.client, operation, **secrets)
         nobodys = await _ask(grocer.client, operation, **unknown)
         assert _plain(theirs, secrets[parameter]) == _plain(nobodys, unknown[parameter]), operation
         assert theirs.status_code == (403 if parameter == "key_id" else 404), operation
         if parameter != "key_id":
-            assert (await _ask(baker.client, operation, **secrets)).status_code == 200, operation
+            assert (await _ask(baker.client, operation, **secrets)).is_success, operation
 
 
 async def test_another_merchants_name_answers_as_an_unknown_one_too(grocer: Caller, baker: Caller) -> None:

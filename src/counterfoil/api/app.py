@@ -11,6 +11,8 @@ from counterfoil import __version__
 from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system
 from counterfoil.api.middleware import Metrics, RequestMiddleware
 from counterfoil.api.problems import Problem
+from counterfoil.api.webhook_deliveries import router as webhook_deliveries_router
+from counterfoil.api.webhooks import router as webhooks_router
 from counterfoil.app import App
 
 DESCRIPTION = """
@@ -43,6 +45,8 @@ def create_api(platform: App) -> FastAPI:
     v1 = APIRouter(prefix="/v1")
     for router in (linkage.router, records.create_router(), jobs.router, merchants.router, keys.router):
         v1.include_router(router)
+    v1.include_router(webhooks_router)
+    v1.include_router(webhook_deliveries_router)
     api.include_router(v1)
     api.include_router(system.router)
     api.add_middleware(

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from standardwebhooks import Webhook
 
-from counterfoil import __version__
-
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
 
@@ -37,7 +35,7 @@ def headers(*, message_id: str, text: str, secrets: Sequence[str], now: datetime
     signatures = [Webhook(secret).sign(message_id, at, text) for secret in secrets]
     return {
         "content-type": CONTENT_TYPE,
-        "user-agent": f"Counterfoil/{__version__}",
+        "user-agent": "Counterfoil",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": " ".join(signatures),
