@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "db": ("counterfoil.cli.database:app", "The database: bring it up to date, and tell about it."),
     "merchants": ("counterfoil.cli.merchants:app", "The tenants of the platform."),
     "keys": ("counterfoil.cli.access:keys_app", "API keys, for programs."),
+    "webhooks": ("counterfoil.cli.webhooks:app", "Programs of customers that are told what happens."),
     "operators": ("counterfoil.cli.access:operators_app", "People who sign in to the pages."),
 }
 """Each command, where it is, and what the list of commands says of it.
