@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 from tests.conftest import new_database
+from tests.dashboard.told import tell
 
 from counterfoil import clock
 from counterfoil.access import operators
@@ -201,6 +202,7 @@ async def filled(cluster: URL, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         app = App(settings, engine, server_version="of the tests", embedded=False)
         tea, other = await make_merchants(app)
         await fill(app, tea, RECORDS)
+        await tell(app, tea.id)
         async with httpx.AsyncClient() as nobody:
             yield Pages(app, nobody, tea, other)
         await engine.dispose()

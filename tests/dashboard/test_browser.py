@@ -50,6 +50,9 @@ PATHS: Final = (
     "/m/tea-house/vouchers",
     "/m/tea-house/vouchers/TEA-1",
     "/m/tea-house/breaks",
+    "/m/tea-house/webhooks",
+    "/m/tea-house/webhooks/deliveries",
+    "/m/other/webhooks",
     "/m/other",
     "/nowhere",
 )
@@ -202,6 +205,29 @@ async def test_every_page_fits_and_can_be_read(site: Site, width: int, theme: An
         await page.goto("/sign-in")
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
         assert [*await page.evaluate(FAULTS), *await page.evaluate(CONTRAST)] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_the_page_of_a_delivery_fits_and_runs_nothing_of_an_answer(site: Site, theme: Any) -> None:
+    async with site.visit(viewport={"width": 360, "height": 800}, color_scheme=theme) as page:
+        await page.goto("/m/tea-house/webhooks/deliveries?state=failed")
+        await press(page, "a.code >> nth=0")
+        assert "<script>" in await page.inner_text(".cards .id")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert [*await page.evaluate(FAULTS), *await page.evaluate(CONTRAST)] == []
+
+
+async def test_a_program_is_added_without_script(site: Site) -> None:
+    async with site.visit(java_script_enabled=False) as page:
+        await page.goto("/m/other/webhooks")
+        await page.fill("#url", "https://hooks.invalid/shop")
+        await page.click("text=Only some events")
+        await page.check("input[name='event.voucher.redeemed']")
+        await press(page, "button:text-is('Add')")
+        assert (await page.inner_text(".secret code")).startswith("whsec_")
+        await press(page, "button:text-is('Disable')")
+        assert "It is disabled" in await page.inner_text(".notice")
+        assert await page.locator(".endpoint .badge").inner_text() == "Disabled"
 
 
 async def test_dark_is_dark_by_the_device_and_by_choice(site: Site) -> None:

@@ -37,6 +37,9 @@ PATHS = (
     f"/m/tea-house/vouchers/{quote(HOSTILE, safe='')}",
     "/m/tea-house/breaks",
     "/m/tea-house/breaks?state=resolved&kind=redeemed_twice&campaign=tea",
+    "/m/tea-house/webhooks",
+    "/m/tea-house/webhooks/deliveries",
+    "/m/tea-house/webhooks/deliveries?state=failed",
 )
 
 

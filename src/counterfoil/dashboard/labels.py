@@ -141,6 +141,43 @@ VOUCHER_FILTERS: Final[dict[str, str]] = {
     "open": N_("Not redeemed"),
 }
 
+DELIVERY_STATES: Final[dict[str, tuple[str, str]]] = {
+    "waiting": ("info", C_("a message", "Waiting")),
+    "delivered": ("good", C_("a message", "Delivered")),
+    "failed": ("bad", C_("a message", "Given up")),
+}
+ENDPOINT_STATES: Final[dict[str, tuple[str, str, str]]] = {
+    "enabled": ("good", N_("Enabled"), N_("The last attempt succeeded, or there was none so far.")),
+    "trouble": ("warn", N_("Failing"), N_("Messages wait and are tried again.")),
+    "by_hand": ("calm", N_("Disabled"), N_("Somebody switched it off. What waits for it stays.")),
+    "gone": (
+        "bad",
+        N_("Disabled"),
+        N_("It answered 410 Gone, so nothing is sent to it any more. What waits for it stays."),
+    ),
+    "failing": (
+        "bad",
+        N_("Disabled"),
+        N_("Every attempt failed for five days, so it was switched off. What waits for it stays."),
+    ),
+}
+"""Endpoint's standing to tone, name and meaning."""
+WEBHOOK_DONE: Final[dict[str, str]] = {
+    "test": N_("A test is on its way."),
+    "enable": N_("It is enabled; what waited for it goes on."),
+    "disable": N_("It is disabled; what waits for it stays."),
+    "replay": N_("Done."),
+    "delete": N_("It is deleted."),
+}
+"""What came of a button."""
+WEBHOOK_PROBLEMS: Final[dict[str, str]] = {
+    "webhook_url_forbidden": N_(
+        "This cannot be an endpoint. It must be an address of the public internet that begins with https:// "
+        "or http://, without user and password."
+    ),
+    "webhook_endpoints_too_many": N_("This merchant has as many endpoints as it can have; delete one first."),
+}
+
 _PROBLEMS: Final[dict[int | str, tuple[str, str]]] = {
     403: (
         N_("This form is out of date"),
@@ -169,6 +206,15 @@ _PROBLEMS: Final[dict[int | str, tuple[str, str]]] = {
         N_("There is no such campaign"),
         N_("This merchant has no campaign with this id."),
     ),
+    "webhook_endpoint_not_found": (
+        N_("There is no such endpoint"),
+        N_("It may have been deleted, or the address may be mistyped."),
+    ),
+    "webhook_delivery_not_found": (
+        N_("There is no such delivery"),
+        N_("Deliveries are kept for 30 days, and no longer than their endpoint."),
+    ),
+    "webhook_endpoint_disabled": (N_("The endpoint is disabled"), N_("Enable it first, and try again.")),
     "merchant_not_found": (N_("There is no such merchant"), N_("The address may be mistyped.")),
     "timed_out": (N_("That took too long"), N_("Ask for less: a longer code or a narrower filter.")),
 }

@@ -25,6 +25,8 @@ from counterfoil.dashboard import (
     sign_in,
     voucher,
     voucher_list,
+    webhook_deliveries,
+    webhooks,
 )
 from counterfoil.dashboard.headers import HeadersMiddleware
 from counterfoil.dashboard.visits import error_page, page
@@ -50,6 +52,16 @@ def create_pages(app: App) -> Starlette:
         Route("/m/{merchant}/vouchers", page(voucher_list.show), methods=_GET),
         Route("/m/{merchant}/vouchers/{voucher_id:path}", page(voucher.show), methods=_GET),
         Route("/m/{merchant}/breaks", page(breaks.show), methods=_GET),
+        Route("/m/{merchant}/webhooks", page(webhooks.show), methods=_GET),
+        Route("/m/{merchant}/webhooks", page(webhooks.add), methods=_POST),
+        Route("/m/{merchant}/webhooks/deliveries", page(webhook_deliveries.show), methods=_GET),
+        Route(
+            "/m/{merchant}/webhooks/deliveries/{delivery_id}", page(webhook_deliveries.detail), methods=_GET
+        ),
+        Route(
+            "/m/{merchant}/webhooks/deliveries/{delivery_id}", page(webhook_deliveries.replay), methods=_POST
+        ),
+        Route("/m/{merchant}/webhooks/{endpoint_id}", page(webhooks.act), methods=_POST),
     ]
     pages = Starlette(
         routes=routes,
