@@ -24,6 +24,9 @@ PREFIXES: Final[dict[str, str]] = {
     "session": "ses",
     "job": "job",
     "analysis": "ana",
+    "reservation": "rsv",
+    "redemption": "red",
+    "reversal": "rev",
     "webhook_endpoint": "whe",
     "webhook_delivery": "whd",
 }

@@ -19,6 +19,6 @@ SUBSCRIBERS: Final[dict[str, tuple[str, ...]]] = {
 ONLY_IF: Final[dict[str, str]] = {
     # Hot verbs publish hundreds of batches a second; where no program listens, no job is made of them.
     "webhooks.fan_out": """EXISTS (SELECT FROM webhook_endpoints
-        WHERE merchant_id = CAST(:merchant_id AS uuid) AND disabled_at IS NULL)""",
+        WHERE merchant_id = $1::uuid AND disabled_at IS NULL)""",
 }
-"""A condition, in SQL over the event's payload, without which a job is not enqueued at all."""
+"""A condition, in SQL over the merchant's id ($1), without which a job is not enqueued at all."""

@@ -39,9 +39,21 @@ def _payment(number: int, amount: int = 1) -> Row:
     return {"transaction_id": f"t{number}", "paid_at": at(number), "amount_minor": amount}
 
 
+_OURS = {
+    "vouchers": set(
+        ["state", "customer_id", "uses", "holds", "amount_minor", "balance_minor", "held_minor", "pool_position", "void_reason", "changed_at"]
+    ),
+    "redemptions": set(
+        ["campaign_id", "order_id", "amount_minor", "lines", "reversed_minor", "reversed_lines", "reversed_at"]
+    ),
+}
+"""Columns of what is run here, which no record of another system can fill."""
+
+
 @pytest.mark.parametrize("kind", RECORD_KINDS.values(), ids=lambda kind: kind.name)
 def test_a_record_has_exactly_the_columns_of_its_table(kind: RecordKind) -> None:
-    assert set(kind.columns) == set(kind.table.c.keys()) - {"merchant_id", "recorded_at"}
+    ours = {"merchant_id", "recorded_at"} | _OURS.get(kind.name, set())
+    assert set(kind.columns) == set(kind.table.c.keys()) - ours
     assert kind.table.primary_key.columns.keys() == ["merchant_id", *kind.key]
     assert kind.announce is None or kind.announce in kind.columns
     assert kind.moves is None or kind.moves in kind.columns

@@ -25,6 +25,18 @@ SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "idle_in_transaction_session_timeout": "60s",
 }
 
+PINNED: Final[Mapping[str, str]] = {
+    "application_name": "counterfoil batches",
+    # Each statement is planned once for a connection, and looks rows up by their keys, however full or empty the
+    # tables were at that moment. Planning anew took more time than running; a plan for an empty table scans it.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+}
+"""For connections that run only statements which look up few rows of large tables: the verbs' batches."""
+
 
 def parse_url(database_url: str) -> URL:
     """The address for asyncpg; accepts the forms that libpq's users write. `InvalidError` if it is none."""
@@ -44,10 +56,14 @@ def parse_url(database_url: str) -> URL:
 
 
 def create_engine(
-    database_url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60
+    database_url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60, pinned: bool = False
 ) -> AsyncEngine:
-    """A pool of at most `pool_size` connections. Nothing is connected yet."""
-    settings = {**SERVER_SETTINGS, "statement_timeout": f"{int(statement_timeout_seconds * 1000)}ms"}
+    """A pool of at most `pool_size` connections (`pinned`: see `PINNED`). Nothing is connected yet."""
+    settings = {
+        **SERVER_SETTINGS,
+        **(PINNED if pinned else {}),
+        "statement_timeout": f"{int(statement_timeout_seconds * 1000)}ms",
+    }
     return create_async_engine(
         parse_url(database_url),
         pool_size=pool_size,

@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 from pgqueuer import AsyncpgDriver, Queries
-from sqlalchemy import text
 
-from counterfoil.db.transactions import Tx
+from counterfoil.db.transactions import Driven, Tx
 from counterfoil.subscriptions import ONLY_IF, SUBSCRIBERS
 
 
-async def publish(tx: Tx, event: str, payload: dict[str, Any]) -> None:
+async def publish(tx: Driven, event: str, payload: dict[str, Any]) -> None:
     """Enqueue one job for each subscriber of `event`: they run if, and only if, this transaction commits.
 
     Those whose condition (`ONLY_IF`) is not met are left out. A job may be delivered more than once, so its
     handler must be idempotent.
     """
-    subscribers = await _wanted(tx, SUBSCRIBERS[event], payload)
-    if not subscribers:
-        return
-    queries = Queries(AsyncpgDriver(await tx.driver()))
-    body = json.dumps({"event": event, **payload}).encode()
-    for subscriber in subscribers:
-        await queries.enqueue(subscriber, body)
+    db = await tx.driver()
+    await _enqueue(db, await _wanted(db, event, payload.get("merchant_id")), event, payload)
 
 
-async def _wanted(tx: Tx, subscribers: tuple[str, ...], payload: dict[str, Any]) -> list[str]:
-    """The subscribers whose condition is met; those that have conditions are asked in one statement."""
-    conditions = {name: ONLY_IF[name] for name in subscribers if name in ONLY_IF}
-    if not conditions:
-        return list(subscribers)
-    asked = text(f"SELECT {', '.join(conditions.values())}")
-    row = (await tx.execute(asked, {name: payload[name] for name in asked.compile().params})).one()
-    met = dict(zip(conditions, row, strict=True))
-    return [name for name in subscribers if met.get(name, True)]
+async def publish_if_wanted(
+    tx: Driven, event: str, merchant_id: UUID, payload: Callable[[], dict[str, Any]]
+) -> None:
+    """As `publish`, of what a merchant's programs may want to know; made only if somebody does."""
+    db = await tx.driver()
+    subscribers = await _wanted(db, event, merchant_id)
+    if subscribers:
+        await _enqueue(db, subscribers, event, {"merchant_id": str(merchant_id), **payload()})
+
+
+async def _enqueue(
+    db: asyncpg.Connection, subscribers: Sequence[str], event: str, payload: dict[str, Any]
+) -> None:
+    if subscribers:
+        body = json.dumps({"event": event, **payload}).encode()
+        await Queries(AsyncpgDriver(db)).enqueue(
+            list(subscribers), [body] * len(subscribers), [0] * len(subscribers)
+        )
+
+
+async def _wanted(db: asyncpg.Connection, event: str, merchant_id: object) -> list[str]:
+    """The subscribers whose condition is met."""
+    return [
+        name
+        for name in SUBSCRIBERS[event]
+        if name not in ONLY_IF or await db.fetchval(f"SELECT {ONLY_IF[name]}", merchant_id)
+    ]
 
 
 async def prune_log(tx: Tx, *, before: datetime) -> None:

@@ -107,6 +107,8 @@ class RecordKind:
     same_key: SameKey
     announce: str | None = None
     """The column whose values the event `records.recorded` carries; None: nobody waits for this kind."""
+    managed: str | None = None
+    """SQL over the stage `s`: whether a record is about something that is run here, and not for others to tell."""
     moves: str | None = None
     """A column whose former values the event carries too: what a changed record no longer belongs to."""
 
@@ -209,6 +211,7 @@ async def load(
     await _stage(tx, kind, batches)
     parameters = {"merchant_id": merchant_id, "now": now}
     received = await tx.scalar("SELECT count(*) FROM stage")
+    managed = await _turn_away_managed(tx, kind, merchant_id)
     former = await _former(tx, kind, merchant_id)
     # The check of the foreign key is a statement for every row: planned each time, it takes three quarters of
     # the load.
@@ -218,6 +221,7 @@ async def load(
     refused, refusals = 0, no_refusals
     if kind.same_key == "keep" and created < received:
         refused, refusals = await _refusals(tx, kind, parameters)
+    refused, refusals = refused + len(managed), (*managed, *refusals)[:MOST_REFUSALS]
     if kind.announce is not None and (created or updated):
         await _announce(tx, kind, merchant_id, former)
     await tx.execute("DROP TABLE stage")
@@ -229,6 +233,18 @@ async def load(
         refused=refused,
         refusals=refusals,
     )
+
+
+async def _turn_away_managed(tx: Tx, kind: RecordKind, merchant_id: UUID) -> list[Refusal]:
+    """Take records of what is run here out of the stage: its state is ours to keep."""
+    if kind.managed is None:
+        return []
+    rows = await tx.all(
+        f"DELETE FROM stage s WHERE {kind.managed} RETURNING {_quoted(kind.key)}",
+        {"merchant_id": merchant_id},
+    )
+    detail = "It belongs to a campaign that is run here; use the verbs of the API instead."
+    return [Refusal(dict(row._mapping), "managed_here", detail) for row in rows]
 
 
 async def _former(tx: Tx, kind: RecordKind, merchant_id: UUID) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 from sqlalchemy import CursorResult, Executable, Row, text
@@ -31,6 +31,13 @@ _TRANSLATED: Final = (
     asyncpg.InterfaceError,
     OSError,
 )
+
+
+class Driven(Protocol):
+    """A transaction as far as verbs with statements of their own need it: the driver's connection inside it."""
+
+    async def driver(self) -> asyncpg.Connection:
+        """Asyncpg's own connection, inside the transaction."""
 
 
 class ReadTx:
@@ -78,6 +85,27 @@ class ReadTx:
 
 class Tx(ReadTx):
     """A transaction that can write. It commits when its `begin` block ends, and only then."""
+
+
+class DriverTx:
+    """A writing transaction with the driver alone: for batches, where SQLAlchemy would be half of the time."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def driver(self) -> asyncpg.Connection:
+        """Asyncpg's own connection, inside this transaction."""
+        return self._connection
+
+
+@asynccontextmanager
+async def begin_on(connection: asyncpg.Connection) -> AsyncIterator[DriverTx]:
+    """A writing transaction on a connection that the caller keeps; committed, or rolled back, like `begin`'s."""
+    try:
+        async with connection.transaction():
+            yield DriverTx(connection)
+    except _TRANSLATED as error:
+        raise translated(error) from error
 
 
 @asynccontextmanager

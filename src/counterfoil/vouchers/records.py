@@ -8,6 +8,7 @@ from pydantic import Field
 
 from counterfoil.db.records import Amount, Attributes, Record, RecordKind, Reference, ShortText, Time
 from counterfoil.vouchers import tables
+from counterfoil.vouchers.campaign_tables import campaign_counters
 from counterfoil.vouchers.types import Assignment, EvidenceStatus, Group, Precision
 
 
@@ -87,8 +88,18 @@ class RedemptionRecord(Record):
     evidence_status: EvidenceStatus | None = None
 
 
+_OUR_CAMPAIGN: Final = f"""EXISTS (SELECT FROM {campaign_counters.name} c
+    WHERE c.merchant_id = :merchant_id AND c.campaign_id = s.campaign_id)"""
+_OUR_VOUCHER: Final = f"""EXISTS (SELECT FROM {tables.vouchers.name} v
+    WHERE v.merchant_id = :merchant_id AND v.voucher_id = s.voucher_id AND v.state IS NOT NULL)"""
+
 CAMPAIGNS: Final = RecordKind(
-    "campaigns", tables.campaigns, CampaignRecord, key=("campaign_id",), same_key="update"
+    "campaigns",
+    tables.campaigns,
+    CampaignRecord,
+    key=("campaign_id",),
+    same_key="update",
+    managed=_OUR_CAMPAIGN,
 )
 TEMPLATES: Final = RecordKind(
     "voucher_templates", tables.voucher_templates, TemplateRecord, key=("template_id",), same_key="update"
@@ -104,10 +115,22 @@ AUDIENCE: Final = RecordKind(
     "audience", tables.audience, AudienceRecord, key=("campaign_id", "customer_id"), same_key="update"
 )
 VOUCHERS: Final = RecordKind(
-    "vouchers", tables.vouchers, VoucherRecord, key=("voucher_id",), same_key="update", announce="voucher_id"
+    "vouchers",
+    tables.vouchers,
+    VoucherRecord,
+    key=("voucher_id",),
+    same_key="update",
+    announce="voucher_id",
+    managed=f"{_OUR_VOUCHER} OR {_OUR_CAMPAIGN}",
 )
 ISSUANCES: Final = RecordKind(
-    "issuances", tables.issuances, IssuanceRecord, key=("voucher_id",), same_key="keep", announce="voucher_id"
+    "issuances",
+    tables.issuances,
+    IssuanceRecord,
+    key=("voucher_id",),
+    same_key="keep",
+    announce="voucher_id",
+    managed=_OUR_VOUCHER,
 )
 REDEMPTIONS: Final = RecordKind(
     "redemptions",
@@ -116,4 +139,5 @@ REDEMPTIONS: Final = RecordKind(
     key=("redemption_id",),
     same_key="keep",
     announce="voucher_id",
+    managed=_OUR_VOUCHER,
 )

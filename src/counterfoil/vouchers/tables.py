@@ -20,11 +20,12 @@ from sqlalchemy import (
     Text,
     TypedColumns,
     Uuid,
+    text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from counterfoil.db.metadata import metadata
-from counterfoil.vouchers.types import ASSIGNMENTS, EVIDENCE_STATUSES, GROUPS, PRECISIONS
+from counterfoil.vouchers.types import ASSIGNMENTS, EVIDENCE_STATUSES, GROUPS, PRECISIONS, VOUCHER_STATES
 
 
 def _one_of(column: str, values: Sequence[str]) -> CheckConstraint:
@@ -127,6 +128,25 @@ class VoucherColumns(TypedColumns):
     max_redemptions = Column[int | None](Integer, nullable=True)
     """Null: unlimited. One more is a break."""
     recorded_at = Column(DateTime(timezone=True), nullable=False)
+    state = Column[str | None](Text, nullable=True)
+    """Null: another system keeps its state. All that follows is of vouchers whose campaign is run here."""
+    customer_id = Column[str | None](Text, nullable=True)
+    """Who holds it; null: whoever has the code."""
+    uses = Column(Integer, nullable=False, server_default="0")
+    """Redemptions, without those wholly reversed."""
+    holds = Column(Integer, nullable=False, server_default="0")
+    """Reservations that hold."""
+    amount_minor = Column[int | None](BigInteger, nullable=True)
+    """What it was worth when it was handed out, where it has a value of its own (drawn, or a balance)."""
+    balance_minor = Column[int | None](BigInteger, nullable=True)
+    """What is left of a stored value."""
+    held_minor = Column(BigInteger, nullable=False, server_default="0")
+    """What reservations hold of the balance."""
+    pool_position = Column[int | None](BigInteger, nullable=True)
+    """Of a code that was generated or brought: its turn to be handed out."""
+    void_reason = Column[str | None](Text, nullable=True)
+    changed_at = Column[datetime | None](DateTime(timezone=True), nullable=True)
+    """When its state last changed."""
 
 
 vouchers = Table(
@@ -136,8 +156,25 @@ vouchers = Table(
     PrimaryKeyConstraint("merchant_id", "voucher_id"),
     CheckConstraint("max_redemptions >= 0", name="max_redemptions_not_negative"),
     CheckConstraint("valid_from < valid_until", name="validity_not_empty"),
-    # A campaign's vouchers, in the order of their codes.
-    Index("ix_vouchers_campaign_id", "merchant_id", "campaign_id", "voucher_id"),
+    CheckConstraint(f"state IN ({', '.join(map(repr, VOUCHER_STATES))})", name="state_known"),
+    # A single-use voucher is redeemed once, whatever the code above does.
+    CheckConstraint("state IS NULL OR uses + holds <= max_redemptions", name="uses_hold"),
+    CheckConstraint("uses >= 0 AND holds >= 0", name="uses_not_negative"),
+    CheckConstraint("held_minor BETWEEN 0 AND coalesce(balance_minor, 0)", name="balance_holds"),
+    CheckConstraint("(state = 'voided') = (void_reason IS NOT NULL)", name="void_has_reason"),
+    # A campaign's vouchers, and those of them whose validity is over. No state stands in an index: a voucher
+    # that is redeemed then changes no index at all.
+    Index("ix_vouchers_campaign_id", "merchant_id", "campaign_id", "valid_until", "voucher_id"),
+    # The next codes to hand out.
+    Index(
+        "uq_vouchers_pool_position",
+        "merchant_id",
+        "campaign_id",
+        "pool_position",
+        unique=True,
+        postgresql_where="pool_position IS NOT NULL",
+    ),
+    postgresql_with={"fillfactor": "85"},
 )
 
 
@@ -189,6 +226,18 @@ class RedemptionColumns(TypedColumns):
     """0 to 4, where the transaction was named by evidence and not by the source; see docs/evidence.md."""
     evidence_status = Column[str | None](Text, nullable=True)
     recorded_at = Column(DateTime(timezone=True), nullable=False)
+    campaign_id = Column[str | None](Text, nullable=True)
+    """Null: recorded from another system. All that follows is of vouchers whose campaign is run here."""
+    order_id = Column[str | None](Text, nullable=True)
+    amount_minor = Column[int | None](BigInteger, nullable=True)
+    """What the order cost before the discount."""
+    lines = Column[list[Any] | None](JSONB, nullable=True)
+    """The discount of each line: [[line id, minor units], ...]."""
+    reversed_minor = Column(BigInteger, nullable=False, server_default="0")
+    """What of the discount was reversed."""
+    reversed_lines = Column[list[str] | None](ARRAY(Text), nullable=True)
+    reversed_at = Column[datetime | None](DateTime(timezone=True), nullable=True)
+    """When nothing was left of it; null: it stands."""
 
 
 redemptions = Table(
@@ -199,6 +248,17 @@ redemptions = Table(
     _one_of("redeemed_at_precision", PRECISIONS),
     _one_of("evidence_status", EVIDENCE_STATUSES),
     CheckConstraint("evidence_level BETWEEN 0 AND 4", name="evidence_level_in_range"),
+    # Never more is given back than was given.
+    CheckConstraint("reversed_minor BETWEEN 0 AND coalesce(discount_minor, 0)", name="reversal_holds"),
+    # The same voucher for the same order, or payment, is the same redemption. Also: an order's redemptions.
+    Index(
+        "uq_redemptions_reference",
+        text("coalesce('o' || order_id, 't' || transaction_id)"),
+        "merchant_id",
+        "voucher_id",
+        unique=True,
+        postgresql_where="campaign_id IS NOT NULL",
+    ),
     # A voucher's redemptions, first one first.
     Index("ix_redemptions_voucher_id", "merchant_id", "voucher_id", "redeemed_at"),
     # A customer's vouchers, for the search, where no issuance names them.
