@@ -40,12 +40,14 @@ def _payment(number: int, amount: int = 1) -> Row:
 
 
 _OURS = {
-    "vouchers": set(
-        ["state", "customer_id", "uses", "holds", "amount_minor", "balance_minor", "held_minor", "pool_position", "void_reason", "changed_at"]
-    ),
-    "redemptions": set(
-        ["campaign_id", "order_id", "amount_minor", "lines", "reversed_minor", "reversed_lines", "reversed_at"]
-    ),
+    "vouchers": {
+        *("state", "customer_id", "uses", "holds", "amount_minor", "balance_minor", "held_minor"),
+        *("pool_position", "void_reason", "changed_at"),
+    },
+    "redemptions": {
+        *("campaign_id", "order_id", "amount_minor", "lines"),
+        *("reversed_minor", "reversed_lines", "reversed_at"),
+    },
 }
 """Columns of what is run here, which no record of another system can fill."""
 

@@ -249,7 +249,9 @@ redemptions = Table(
     _one_of("evidence_status", EVIDENCE_STATUSES),
     CheckConstraint("evidence_level BETWEEN 0 AND 4", name="evidence_level_in_range"),
     # Never more is given back than was given.
-    CheckConstraint("reversed_minor BETWEEN 0 AND coalesce(discount_minor, 0)", name="reversal_holds"),
+    CheckConstraint(
+        "reversed_minor = 0 OR reversed_minor BETWEEN 0 AND discount_minor", name="reversal_holds"
+    ),
     # The same voucher for the same order, or payment, is the same redemption. Also: an order's redemptions.
     Index(
         "uq_redemptions_reference",

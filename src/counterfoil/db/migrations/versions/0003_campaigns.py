@@ -71,7 +71,7 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_redemptions_reversal_holds"),
         "redemptions",
-        "reversed_minor BETWEEN 0 AND coalesce(discount_minor, 0)",
+        "reversed_minor = 0 OR reversed_minor BETWEEN 0 AND discount_minor",
     )
     op.execute("ALTER TABLE vouchers SET (fillfactor = 85)")
     op.create_table(
