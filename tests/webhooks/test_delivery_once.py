@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,7 +23,7 @@ from counterfoil.db.transactions import begin
 from counterfoil.webhooks import attempts, deliveries, endpoints
 from counterfoil.webhooks.attempts import Ended
 from counterfoil.webhooks.jobs import send_webhooks
-from counterfoil.webhooks.rules import LEASE
+from counterfoil.webhooks.rules import LEASE, message_id
 from counterfoil.webhooks.sending import Answer
 from tests.builders import NOW, make_merchant
 from tests.webhooks.conftest import HERE, World, event, until
@@ -51,6 +52,29 @@ async def test_the_same_id_of_two_merchants_is_two_messages(world: World, receiv
     (to_grocer,), (to_baker,) = receiver.at("/grocer"), receiver.at("/baker")
     assert to_grocer.verified(grocers)["data"]["whose"] == "grocer"
     assert to_baker.verified(bakers)["source"] == "/merchants/baker"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "issued:春节券",
+        "issued:a.b",
+        "issued:a b",
+        "issued:a\nwebhook-id: b",
+        "x" * 201,
+        "issued:" + "券" * 200,
+    ],
+)
+async def test_an_event_whose_id_can_be_no_header_is_known_by_its_hash(
+    world: World, receiver: Receiver, given: str
+) -> None:
+    _, secret = await world.endpoint(receiver.url())
+    told = {**event(), "id": given}
+    assert [await world.tell(told) for _ in range(2)] == [1, 0]
+    await world.send()
+    (request,) = receiver.requests
+    assert request.headers["webhook-id"] == message_id(given) == request.verified(secret)["id"]
+    assert len(request.headers["webhook-id"]) == 71
 
 
 async def test_two_workers_send_each_message_once(world: World, receiver: Receiver, database: URL) -> None:

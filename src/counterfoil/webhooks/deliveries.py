@@ -12,7 +12,7 @@ from counterfoil.db.transactions import Tx
 from counterfoil.errors import NotFoundError
 from counterfoil.ids import format_id, new_id
 from counterfoil.webhooks import endpoints
-from counterfoil.webhooks.rules import wants
+from counterfoil.webhooks.rules import message_id, wants
 
 PRUNED_AT_ONCE: Final = 10_000
 """Messages that are deleted in one transaction, at most."""
@@ -53,6 +53,7 @@ async def fan_out(
     `endpoint_id`: to this endpoint alone, whatever it wants. Doing it again adds nothing. Returns the number
     of new deliveries.
     """
+    events = [{**event, "id": message_id(event["id"])} for event in events]
     found = await tx.all(_ENDPOINTS, {"merchant_id": merchant_id, "endpoint_id": endpoint_id})
     pairs = [
         (endpoint.id, event["id"])
@@ -62,7 +63,7 @@ async def fan_out(
     ]
     if not pairs:
         return 0
-    wanted = {message_id for _, message_id in pairs}
+    wanted = {message for _, message in pairs}
     kept = [event for event in events if event["id"] in wanted]
     await tx.execute(_MESSAGES, {"merchant_id": merchant_id, "events": json.dumps(kept), "now": now})
     made = await tx.execute(
@@ -71,7 +72,7 @@ async def fan_out(
             "merchant_id": merchant_id,
             "ids": [new_id() for _ in pairs],
             "endpoints": [endpoint for endpoint, _ in pairs],
-            "messages": [message_id for _, message_id in pairs],
+            "messages": [message for _, message in pairs],
             "now": now,
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -55,6 +57,20 @@ def retry_after(header: str | None, *, now: datetime) -> timedelta | None:
     except (ValueError, OverflowError):
         return None
     return date.replace(tzinfo=date.tzinfo or UTC) - now
+
+
+_SIGNABLE: Final = re.compile(r"[!-\-/-~]{1,200}")
+"""Visible ASCII without a dot: the id is a header, and signed as `id.timestamp.body`."""
+
+
+def message_id(event_id: str) -> str:
+    """The publisher's own id of an event, by which receivers know it; where that can be no header, its hash.
+
+    The same event has the same id, whenever it is asked.
+    """
+    if _SIGNABLE.fullmatch(event_id):
+        return event_id
+    return f"sha256:{hashlib.sha256(event_id.encode()).hexdigest()}"
 
 
 def wants(events: tuple[str, ...], event_type: str) -> bool:
