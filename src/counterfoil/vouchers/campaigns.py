@@ -77,13 +77,14 @@ class Counters:
     changed_at: datetime
 
 
-_SELECT: Final = """
+SELECT: Final = """
     SELECT c.*, p.name, p.kind, p.attributes, t.terms
     FROM campaign_counters c
     JOIN campaigns p USING (merchant_id, campaign_id)
     JOIN campaign_terms t ON t.merchant_id = c.merchant_id AND t.campaign_id = c.campaign_id
          AND t.version = c.terms_version
-    WHERE c.merchant_id = :merchant_id AND c.campaign_id = :campaign_id"""
+    WHERE c.merchant_id = :merchant_id"""
+_SELECT: Final = SELECT + " AND c.campaign_id = :campaign_id"
 
 
 def counters_of(row: Row[Any]) -> Counters:
@@ -108,7 +109,8 @@ def counters_of(row: Row[Any]) -> Counters:
     )
 
 
-def _campaign(row: Row[Any]) -> RunCampaign:
+def campaign_of(row: Row[Any]) -> RunCampaign:
+    """The campaign in a row of `SELECT`."""
     return RunCampaign(
         row.campaign_id,
         row.name,
@@ -132,7 +134,7 @@ def not_found(campaign_id: str) -> NotFoundError:
 async def find(tx: ReadTx, *, merchant_id: UUID, campaign_id: str) -> RunCampaign | None:
     """A campaign that is run here, or None."""
     row = await tx.first(_SELECT, {"merchant_id": merchant_id, "campaign_id": campaign_id})
-    return None if row is None else _campaign(row)
+    return None if row is None else campaign_of(row)
 
 
 async def get(tx: ReadTx, *, merchant_id: UUID, campaign_id: str) -> RunCampaign:
