@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from counterfoil import clock
 from counterfoil.app import App, open_app
 from counterfoil.db import jobs
 from counterfoil.db.engine import create_engine
@@ -24,7 +25,11 @@ from counterfoil.linkage.jobs import analyse_job
 from counterfoil.linkage.rejoin import rejoin
 from counterfoil.settings import Settings
 from counterfoil.vouchers.queries import list_vouchers, search_vouchers
+from counterfoil.webhooks import deliveries
+from counterfoil.webhooks.queries import get_delivery
 from tests.builders import NOW, at, load, make_merchant
+from tests.webhooks.conftest import World, event
+from tests.webhooks.receiver import answer, receiving
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 
@@ -128,3 +133,27 @@ async def _use(app: App) -> None:
             limit=9,
         )
         assert (total, lines[0].campaign_id) == (1, "c")
+
+
+async def test_webhooks_are_sent_and_replayed_on_postgresql_15(url_15: str) -> None:
+    await _migrated(url_15)
+    engine = create_engine(url_15)
+    async with begin(engine) as tx:
+        world = World(engine, await make_merchant(tx))
+    async with receiving() as receiver:
+        await world.endpoint(receiver.url())
+        receiver.answers["/"] = answer(500)
+        assert await world.tell(event()) == 1
+        await world.send()
+        receiver.answers.clear()
+        async with begin(engine) as tx:
+            delivery_id = await tx.scalar("SELECT id FROM webhook_deliveries")
+            await deliveries.replay(tx, merchant_id=world.merchant, delivery_id=delivery_id, now=NOW)
+        await world.send()
+        assert len(receiver.requests) == 2
+    async with read(engine) as tx:
+        found = await get_delivery(tx, merchant_id=world.merchant, delivery_id=delivery_id)
+    assert [attempt.status for attempt in found.attempts] == [500, 204]
+    async with begin(engine) as tx:
+        assert await deliveries.prune(tx, before=clock.now()) == 1
+    await engine.dispose()

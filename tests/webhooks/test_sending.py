@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from datetime import timedelta
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -13,11 +15,14 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from counterfoil import clock
 from counterfoil.db.transactions import begin
 from counterfoil.webhooks import deliveries, endpoints
+from counterfoil.webhooks.addresses import Guard
 from counterfoil.webhooks.attempts import AT_ENDPOINT_THAT_FAILS, PER_ENDPOINT
+from counterfoil.webhooks.jobs import send_webhooks
 from counterfoil.webhooks.rules import SCHEDULE
+from counterfoil.webhooks.sending import Answer, new_client, send
 from tests.builders import NOW
-from tests.webhooks.conftest import World, event, until
-from tests.webhooks.receiver import Receiver, Request, answer
+from tests.webhooks.conftest import HERE, World, event, until
+from tests.webhooks.receiver import Receiver, Request, answer, receiving
 
 
 async def test_a_receiver_gets_a_cloud_event_that_it_can_verify(world: World, receiver: Receiver) -> None:
@@ -268,6 +273,93 @@ async def test_a_receiver_that_is_not_there_is_tried_again(world: World) -> None
     ((state, error),) = await world.all("SELECT state, last_error FROM webhook_deliveries")
     assert state == "waiting"
     assert error.startswith("No connection")
+
+
+async def test_an_attempt_has_so_much_time_and_no_more(receiver: Receiver) -> None:
+    release = asyncio.Event()
+
+    async def hang(request: Request) -> bytes:
+        await release.wait()
+        return b""
+
+    async def drip(request: Request) -> bytes:
+        return b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nso far"
+
+    receiver.answers |= {"/hang": hang, "/drip": drip}
+    little = timedelta(milliseconds=300)
+    async with new_client() as client:
+
+        async def ask(path: str) -> Answer:
+            return await send(
+                client, url=receiver.url(path), text="{}", headers={}, guard=HERE, now=NOW, patience=little
+            )
+
+        silent, half = await ask("/hang"), await ask("/drip")
+    release.set()
+    assert (silent.status, silent.error) == (None, "No answer within 0.3 seconds.")
+    # It said 200, so it has it, whatever it wanted to say further.
+    assert (half.delivered, half.response) == (True, "so far")
+
+
+async def test_tls_names_the_host_and_believes_only_its_certificate(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    names = "subjectAltName=DNS:hooks.example"
+    how = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    what = ["-subj", "/CN=hooks.example", "-addext", names, "-keyout", str(key), "-out", str(certificate)]
+    await anyio.run_process(["openssl", "req", "-x509", *how, *what])
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(certificate, key)
+    asked: list[str | None] = []
+    serving.sni_callback = lambda _socket, name, _context: asked.append(name)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+
+    async def here(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    resolving = Guard(networks=HERE.networks, resolve=here)
+    async with receiving(serving) as receiver, new_client(trusting) as client:
+        told = []
+        for host in ("hooks.example", "other.example"):
+            url = f"https://{host}:{receiver.port}/"
+            told.append(await send(client, url=url, text="{}", headers={}, guard=resolving, now=NOW))
+        async with new_client() as distrusting:
+            url = f"https://hooks.example:{receiver.port}/"
+            told.append(await send(distrusting, url=url, text="{}", headers={}, guard=resolving, now=NOW))
+    assert [answer.status for answer in told] == [204, None, None]
+    assert asked == ["hooks.example", "other.example", "hooks.example"]
+    assert all("certificate" in (answer.error or "").lower() for answer in told[1:])
+    assert len(receiver.requests) == 1
+
+
+async def test_results_are_kept_while_the_database_is_away_and_recorded_after(
+    world: World, receiver: Receiver
+) -> None:
+    await world.endpoint(receiver.url())
+    await world.tell(event())
+    async with begin(world.engine) as tx:
+        await tx.execute(
+            """CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN PERFORM nextval('tries'); RAISE 'away' USING ERRCODE = '57P03'; END $$"""
+        )
+        await tx.execute("CREATE SEQUENCE tries")  # what it counts outlives the transaction
+        await tx.execute(
+            "CREATE TRIGGER away BEFORE INSERT ON webhook_attempts FOR EACH ROW EXECUTE FUNCTION away()"
+        )
+    stop = asyncio.Event()
+
+    async def keep_sending() -> None:
+        await send_webhooks(world.engine, stop, guard=HERE)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_sending)
+        with anyio.fail_after(60):
+            while await world.all("SELECT is_called FROM tries") == [(False,)]:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        async with begin(world.engine) as tx:
+            await tx.execute("DROP TRIGGER away ON webhook_attempts")
+        stop.set()
+    assert len(receiver.requests) == 1
+    assert await world.all("SELECT state, attempts FROM webhook_deliveries") == [("delivered", 1)]
 
 
 async def test_a_slow_endpoint_does_not_hold_up_another(world: World, receiver: Receiver) -> None:

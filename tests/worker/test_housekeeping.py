@@ -8,7 +8,9 @@ from counterfoil import clock
 from counterfoil.access import idempotency
 from counterfoil.access.idempotency import Answer
 from counterfoil.db.transactions import begin, read
-from counterfoil.worker.housekeeping import KEEP_ANSWERS, tidy
+from counterfoil.worker.housekeeping import KEEP_ANSWERS, KEEP_WEBHOOKS, tidy
+from tests.builders import make_merchant
+from tests.webhooks.conftest import World, event
 
 
 async def test_old_answers_are_forgotten_and_new_ones_kept(engine: AsyncEngine) -> None:
@@ -21,3 +23,14 @@ async def test_old_answers_are_forgotten_and_new_ones_kept(engine: AsyncEngine) 
     await tidy(engine)
     async with read(engine) as tx:
         assert await tx.scalar("SELECT array_agg(key) FROM idempotency_keys") == ["new"]
+
+
+async def test_old_messages_of_webhooks_are_forgotten_and_new_ones_kept(engine: AsyncEngine) -> None:
+    now = clock.now()
+    async with begin(engine) as tx:
+        world = World(engine, await make_merchant(tx))
+    await world.endpoint("https://hooks.invalid/")
+    await world.tell(event("old"), now=now - KEEP_WEBHOOKS - timedelta(seconds=1))
+    await world.tell(event("new"), now=now)
+    await tidy(engine)
+    assert await world.all("SELECT message_id FROM webhook_deliveries") == [("enew",)]

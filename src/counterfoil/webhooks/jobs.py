@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import collections
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 import structlog
+from prometheus_client import Counter, Histogram
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counterfoil import clock
@@ -26,6 +27,8 @@ AT_ONCE: Final = 40
 LOOK_EVERY: Final = timedelta(milliseconds=500)
 """How often a worker with a free hand looks for what has become due."""
 
+_attempts = Counter("counterfoil_webhook_attempts_total", "Attempts to send a webhook.", ("outcome",))
+_seconds = Histogram("counterfoil_webhook_attempt_seconds", "Time an attempt at a webhook took.")
 _log = structlog.get_logger(__name__)
 
 
@@ -95,7 +98,7 @@ async def _turn(
     now: datetime,
 ) -> list[Claimed]:
     """One transaction: record what has ended, and claim as much as there are hands free."""
-    busy = Counter(one.endpoint_id for one in running.values())
+    busy = collections.Counter(one.endpoint_id for one in running.values())
     free = AT_ONCE - len(running)
     claimed: list[Claimed] = []
     async with begin(engine) as tx:
@@ -136,4 +139,6 @@ async def _attempt(client: httpx.AsyncClient, one: Claimed, guard: Guard, at: da
         # A bug, or a message that cannot be sent: it must not hold up the others.
         _log.error("an attempt at a webhook failed on our side", exc_info=error, message=one.message_id)
         answer = sending.Answer(None, "Something went wrong on our side.", 0)
+    _attempts.labels("delivered" if answer.delivered else "failed").inc()
+    _seconds.observe(answer.milliseconds / 1000)
     return Ended(one, at, answer)

@@ -38,12 +38,15 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300
 
 
-def new_client() -> httpx.AsyncClient:
-    """The client of a process. It knows no proxy, no redirects and no cookies.
+def new_client(trusted: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """The client of a process, with the certificates that it trusts; by default those of browsers, or of
+    `SSL_CERT_FILE`.
 
-    It keeps no connection: one to a checked address must not be used again for another name there.
+    It knows no proxy, no redirects and no cookies. It keeps no connection: one to a checked address must not
+    be used again for another name there.
     """
     return httpx.AsyncClient(
+        verify=trusted or httpx.create_ssl_context(),
         trust_env=False,
         follow_redirects=False,
         timeout=TIMEOUT.total_seconds(),
