@@ -68,6 +68,14 @@ _USAGE: Final = """
         period_start date, claims int, redemptions int)
     ON CONFLICT (merchant_id, campaign_id, customer_id, period, period_start)
     DO UPDATE SET claims = u.claims + excluded.claims, redemptions = u.redemptions + excluded.redemptions"""
+_LESS_USAGE: Final = """
+    UPDATE campaign_usage u SET redemptions = greatest(u.redemptions + k.redemptions, 0)
+    FROM json_to_recordset($%) AS k(merchant_id uuid, campaign_id text, customer_id text, period text,
+        period_start date, redemptions int)
+    WHERE u.merchant_id = k.merchant_id AND u.campaign_id = k.campaign_id AND u.customer_id = k.customer_id
+      AND u.period = k.period AND u.period_start = k.period_start"""
+"""What is given back. A row to insert must not be negative, even where it would be added to one that is there;
+and what was redeemed before there was a limit was never counted in its period."""
 _BOOKS: Final = """
     UPDATE campaign_counters c
     SET handed_out = k.handed_out, spent_minor = k.spent_minor, held_minor = k.held_minor,
@@ -94,7 +102,7 @@ async def write(
     books: Iterable[Book] = (),
 ) -> None:
     """Write what is new or changed. The caller holds the locks of all campaigns concerned."""
-    known, held, done = list(vouchers), list(reservations), list(redemptions)
+    known, held, done, counts = list(vouchers), list(reservations), list(redemptions), list(usage)
     parts: list[tuple[str, list[Any]]] = [
         (_NEW_VOUCHERS, [v for v in known if v.new]),
         (_CHANGED_VOUCHERS, [v for v in known if v.changed and not v.new]),
@@ -104,7 +112,8 @@ async def write(
         (_NEW_REDEMPTIONS, [r for r in done if r.new]),
         (_REVERSED_REDEMPTIONS, [r for r in done if r.changed and not r.new]),
         (_REVERSALS, list(reversals)),
-        (_USAGE, list(usage)),
+        (_USAGE, [u for u in counts if u.redemptions >= 0]),
+        (_LESS_USAGE, [u for u in counts if u.redemptions < 0]),
         (_BOOKS, [b.row() for b in books if b.changed]),
     ]
     filled = [(sql, rows) for sql, rows in parts if rows]
