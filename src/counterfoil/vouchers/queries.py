@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
 from counterfoil.db.paging import Page, decode_cursor, page_of
 from counterfoil.db.transactions import ReadTx
@@ -46,6 +46,8 @@ class VoucherLine:
     """The last time."""
     redeemed_at_precision: str | None
     breaks: int
+    state: str | None
+    """Null: its campaign is not run here."""
 
 
 async def find_campaign(tx: ReadTx, *, merchant_id: UUID, campaign_id: str) -> Campaign | None:
@@ -103,7 +105,7 @@ _LINES: Final = """
     SELECT k.voucher_id, coalesce(i.campaign_id, v.campaign_id) AS campaign_id, c.name AS campaign_name,
            coalesce(i.customer_id, l.customer_id) AS customer_id, i.issued_at, i.issued_at_precision,
            i.order_id IS NOT NULL AS bought, v.valid_until, n.redemptions, l.redeemed_at,
-           l.redeemed_at_precision, b.breaks
+           l.redeemed_at_precision, b.breaks, v.state
     FROM ({keys}) k
     LEFT JOIN vouchers v ON v.merchant_id = :merchant_id AND v.voucher_id = k.voucher_id
     LEFT JOIN issuances i ON i.merchant_id = :merchant_id AND i.voucher_id = k.voucher_id
@@ -111,11 +113,11 @@ _LINES: Final = """
          AND c.campaign_id = coalesce(i.campaign_id, v.campaign_id)
     LEFT JOIN LATERAL (
         SELECT r.customer_id, r.redeemed_at, r.redeemed_at_precision FROM redemptions r
-        WHERE r.merchant_id = :merchant_id AND r.voucher_id = k.voucher_id
+        WHERE r.merchant_id = :merchant_id AND r.voucher_id = k.voucher_id AND r.reversed_at IS NULL
         ORDER BY r.redeemed_at DESC LIMIT 1) l ON true
     CROSS JOIN LATERAL (
         SELECT count(*) AS redemptions FROM redemptions r
-        WHERE r.merchant_id = :merchant_id AND r.voucher_id = k.voucher_id) n
+        WHERE r.merchant_id = :merchant_id AND r.voucher_id = k.voucher_id AND r.reversed_at IS NULL) n
     CROSS JOIN LATERAL (
         SELECT count(*) AS breaks FROM breaks b
         WHERE b.merchant_id = :merchant_id AND b.voucher_id = k.voucher_id AND b.resolved_at IS NULL) b
@@ -158,12 +160,14 @@ async def _lines(
     tx: ReadTx, keys: str, values: dict[str, Any], limit: int, cursor: str | None
 ) -> Page[VoucherLine]:
     after = "" if cursor is None else decode_cursor(cursor, kinds=(str,))[0]
-    rows = await tx.all(_LINES.format(keys=keys), {**values, "after": after, "limit": limit + 1})
-    return page_of([_line(row) for row in rows], limit=limit, key=lambda line: (line.voucher_id,))
+    found = await list_lines(tx, keys, {**values, "after": after, "limit": limit + 1})
+    return page_of(found, limit=limit, key=lambda line: (line.voucher_id,))
 
 
-def _line(row: Row[Any]) -> VoucherLine:
-    return VoucherLine(**row._mapping)
+async def list_lines(tx: ReadTx, keys: str, values: dict[str, Any]) -> list[VoucherLine]:
+    """The lines of the vouchers that `keys` names, a statement with their `voucher_id`, by their codes."""
+    rows = await tx.all(_LINES.format(keys=keys), values)
+    return [VoucherLine(**row._mapping) for row in rows]
 
 
 async def count_evidence(
