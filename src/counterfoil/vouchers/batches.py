@@ -199,14 +199,14 @@ async def _attach_terms(db: asyncpg.Connection, books: dict[Key, Book], now: dat
         rows = await db.fetch(
             _TERMS, [b.merchant_id for b in missing], [b.campaign_id for b in missing], versions
         )
-        if len(_parsed) + len(rows) > _MOST_PARSED:
-            _parsed.clear()
         parsed = {(row[0], row[1], row[2]): Terms.model_validate_json(row[3]) for row in rows}
     else:
         parsed = {}
     for book in books.values():
         version = (*book.key, book.terms_version)
         book.open(parsed[version] if version in parsed else _parsed[version], now)
+    if len(_parsed) + len(parsed) > _MOST_PARSED:
+        _parsed.clear()
     _parsed.update(parsed)
 
 

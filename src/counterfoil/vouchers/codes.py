@@ -50,6 +50,13 @@ class CodeFormat(BaseModel):
             raise ValueError("printable ASCII without spaces and '#'")
         return value
 
+    @field_validator("prefix")
+    @classmethod
+    def _no_place(cls, value: str) -> str:
+        if PLACE in value:
+            raise ValueError("without '#': only a pattern has places for drawn symbols")
+        return value
+
     @field_validator("prefix", "pattern")
     @classmethod
     def _printable(cls, value: str | None) -> str | None:

@@ -108,7 +108,8 @@ def _decide(batch: Batch, a: Asked[Claim], verb: Verb, made: dict[Key, list[str]
         named = batch.vouchers.get((a.merchant_id, code))
         if named is None or named.campaign_id != book.campaign_id:
             return refused("voucher_not_found")
-        if named.state == "issued" and named.customer_id == a.request.customer_id:
+        handed_out = named.state in {"issued", "reserved", "redeemed"}
+        if handed_out and named.customer_id == a.request.customer_id:
             return Outcome(True, DONE[verb], repeated=True, voucher=named.answer())
         if named.state != "available":
             return refused("voucher_not_available")

@@ -13,7 +13,7 @@ from counterfoil.vouchers.books import Redemption, Reservation, Voucher
 from counterfoil.vouchers.discounts import Given
 from counterfoil.vouchers.refusals import refused
 from counterfoil.vouchers.requests import Asked, Outcome, Redeem, Validate
-from counterfoil.vouchers.reservations import count, find_held, hold, open_for_use, told
+from counterfoil.vouchers.reservations import count, find_before, find_held, hold, open_for_use, told
 from counterfoil.vouchers.use import Use
 
 
@@ -71,7 +71,7 @@ def _redeem(batch: Batch, a: Asked[Redeem], u: Use) -> Outcome:
         return refused("voucher_not_found")
     if u.reference is None:
         return refused("reference_required")
-    before = _find_before(batch, voucher, u.reference)
+    before = find_before(batch, voucher, u.reference)
     if before is not None:
         return _again(voucher, before, u)
     held = find_held(batch, voucher, u.reference)
@@ -99,13 +99,6 @@ def _completed(u: Use, held: Reservation) -> Use:
     return Use(u.order_id, u.transaction_id, u.customer_id or held.customer_id, u.store_id, amount, u.lines)
 
 
-def _find_before(batch: Batch, voucher: Voucher, reference: str) -> Redemption | None:
-    for other in batch.by_order.get((voucher.merchant_id, reference), ()):
-        if isinstance(other, Redemption) and other.voucher_id == voucher.voucher_id:
-            return other
-    return None
-
-
 def _again(voucher: Voucher, before: Redemption, u: Use) -> Outcome:
     if u.total_minor is not None and u.total_minor != before.amount_minor:
         return refused("order_differs")
@@ -123,11 +116,16 @@ def _again(voucher: Voucher, before: Redemption, u: Use) -> Outcome:
 
 
 def _late(batch: Batch, voucher: Voucher, reference: str) -> str | None:
-    """Whether this order had a reservation of the voucher that is over."""
-    for other in batch.by_order.get((voucher.merchant_id, reference), ()):
-        if isinstance(other, Reservation) and other.voucher_id == voucher.voucher_id:
-            return "reservation_expired" if other.state == "expired" else "reservation_released"
-    return None
+    """Whether this order had a reservation of the voucher that is over; its last one tells how."""
+    mine = [
+        other
+        for other in batch.by_order.get((voucher.merchant_id, reference), ())
+        if isinstance(other, Reservation) and other.voucher_id == voucher.voucher_id
+    ]
+    if not mine:
+        return None
+    last = max(mine, key=lambda other: other.reservation_id)
+    return "reservation_expired" if last.state == "expired" else "reservation_released"
 
 
 def _use_up(batch: Batch, voucher: Voucher, u: Use, given: Given) -> Redemption:

@@ -69,9 +69,8 @@ REFUSALS: Final[dict[str, tuple[Kind, str]]] = {
         "refused",
         "This order's redemption was reversed; a new order needs a new order_id.",
     ),
-    "reservation_ended": ("refused", "The reservation is over: it ran out, or was released."),
     "reservation_redeemed": ("conflict", "The reservation was redeemed; reverse the redemption instead."),
-    "line_unknown": ("refused", "The redemption has no such line, or it was reversed already."),
+    "line_unknown": ("refused", "The redemption has no such line."),
     "restock_impossible": ("refused", "Only a voucher that was handed out and never used can be restocked."),
 }
 """In the order of what a user would want to know first."""
@@ -81,9 +80,8 @@ _REFUSED: Final = {code: Outcome(False, code, reasons=(reason,)) for code, reaso
 
 
 def refused(codes: str | Sequence[str]) -> Outcome:
-    """The outcome of a request that was refused for these reasons; the first one is its code."""
-    if isinstance(codes, str):
-        return _REFUSED[codes]
-    if len(codes) == 1:
-        return _REFUSED[codes[0]]
-    return Outcome(False, codes[0], reasons=tuple(_REASONS[code] for code in codes))
+    """The outcome of a request refused for these reasons, each told once; the first one is its code."""
+    distinct = [codes] if isinstance(codes, str) else list(dict.fromkeys(codes))
+    if len(distinct) == 1:
+        return _REFUSED[distinct[0]]
+    return Outcome(False, distinct[0], reasons=tuple(_REASONS[code] for code in distinct))

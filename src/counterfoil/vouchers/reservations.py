@@ -9,7 +9,7 @@ from counterfoil.db.transactions import Driven
 from counterfoil.ids import format_id, new_id
 from counterfoil.vouchers import batches, calendar, use
 from counterfoil.vouchers.batches import Batch
-from counterfoil.vouchers.books import Book, Key, Reservation, Voucher
+from counterfoil.vouchers.books import Book, Key, Redemption, Reservation, Voucher
 from counterfoil.vouchers.discounts import Given
 from counterfoil.vouchers.refusals import refused
 from counterfoil.vouchers.requests import (
@@ -104,10 +104,19 @@ def find_held(batch: Batch, voucher: Voucher, reference: str | None) -> Reservat
     return None
 
 
+def find_before(batch: Batch, voucher: Voucher, reference: str | None) -> Redemption | None:
+    """The redemption of this voucher by this order, whether it stands or was reversed."""
+    for other in batch.by_order.get((voucher.merchant_id, reference or ""), ()):
+        if isinstance(other, Redemption) and other.voucher_id == voucher.voucher_id:
+            return other
+    return None
+
+
 async def reserve(tx: Driven, asked: Sequence[Asked[Reserve]], *, now: datetime) -> list[Outcome]:
     """Hold a use of each voucher for its order. The same order again gives the first reservation.
 
-    Refusals: those of `validate`, and `voucher_redeemed` where this order has redeemed it already.
+    Refusals: those of `validate`, and where this order has redeemed it already `voucher_redeemed` or, if it
+    was reversed, `redemption_reversed`.
     """
     batch, uses = await open_for_use(tx, asked, now=now)
     outcomes = [_reserve(batch, a, u) for a, u in zip(asked, uses, strict=True)]
@@ -127,6 +136,9 @@ def _reserve(batch: Batch, a: Asked[Reserve], u: Use) -> Outcome:
             True, "reserved", repeated=True, voucher=voucher.answer(), reservation=held.answer(),
             discount=told(Given(held.discount_minor, held.lines)),
         )  # fmt: skip
+    before = find_before(batch, voucher, u.reference)
+    if before is not None:
+        return refused("voucher_redeemed" if before.reversed_at is None else "redemption_reversed")
     why, given = use.decide(batch, voucher, u, verb="reserve")
     if why:
         return refused(why)

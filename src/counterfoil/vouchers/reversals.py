@@ -115,16 +115,16 @@ def _void(batch: Batch, a: Asked[Void]) -> Outcome:
         return refused(f"voucher_{voucher.state}")
     if a.request.restock and (voucher.uses or voucher.state == "available"):
         return refused("restock_impossible")
-    for reservation in list(batch.reservations.values()):
-        if reservation.voucher_id == voucher.voucher_id and reservation.state == "held":
-            end(batch, reservation, "released")
-    if voucher.state == "expired":
-        return refused("voucher_expired")
     book = batch.book_of(voucher)
     if a.request.restock:
         book.handed_out -= 1
         if book.pot_left_minor is not None:
             book.pot_left_minor += voucher.amount_minor or 0
     voucher.void_reason = a.request.reason
+    # First: what is given back of a voucher whose validity is over would make it expired.
     book.move(voucher, "voided")
+    key = a.merchant_id, voucher.voucher_id
+    for reservation in batch.reservations.values():
+        if (reservation.merchant_id, reservation.voucher_id) == key and reservation.state == "held":
+            end(batch, reservation, "released")
     return Outcome(True, "voided", voucher=voucher.answer())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from counterfoil.vouchers import calendar
 from counterfoil.vouchers.batches import Batch, reference_of
@@ -178,7 +179,7 @@ def _how_often(batch: Batch, book: Book, voucher: Voucher, use: Use, why: list[s
 def _beside_what(batch: Batch, book: Book, voucher: Voucher, reference: str, why: list[str]) -> None:
     """Whether it may stand beside the other vouchers of the order, and they beside it."""
     for other in batch.by_order.get((voucher.merchant_id, reference), ()):
-        if other.voucher_id == voucher.voucher_id or not stands(other):
+        if other.voucher_id == voucher.voucher_id or not stands(other, batch.now):
             continue
         theirs = batch.stacking.get((other.merchant_id, other.campaign_id), "one_per_campaign")
         same = other.campaign_id == voucher.campaign_id
@@ -187,9 +188,14 @@ def _beside_what(batch: Batch, book: Book, voucher: Voucher, reference: str, why
             return
 
 
-def stands(other: Reservation | Redemption) -> bool:
-    """Whether it still counts: a reservation that holds, a redemption of which something is left."""
-    return other.state == "held" if isinstance(other, Reservation) else other.reversed_at is None
+def stands(other: Reservation | Redemption, now: datetime) -> bool:
+    """Whether it still counts: a reservation that holds, a redemption of which something is left.
+
+    What ran out in a campaign that is not locked here may not have been ended yet.
+    """
+    if isinstance(other, Reservation):
+        return other.state == "held" and other.expires_at > now
+    return other.reversed_at is None
 
 
 def is_balance(terms: Terms) -> bool:

@@ -74,7 +74,7 @@ _LESS_USAGE: Final = """
         period_start date, redemptions int)
     WHERE u.merchant_id = k.merchant_id AND u.campaign_id = k.campaign_id AND u.customer_id = k.customer_id
       AND u.period = k.period AND u.period_start = k.period_start"""
-"""What is given back. A row to insert must not be negative, even where it would be added to one that is there;
+"""What is given back. A row to insert must not be negative, not even one that is added to another;
 and what was redeemed before there was a limit was never counted in its period."""
 _BOOKS: Final = """
     UPDATE campaign_counters c
