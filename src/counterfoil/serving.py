@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 import structlog
 import uvicorn
+import uvloop
 from cyclopts import Parameter
 from rich.console import Console
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from counterfoil import logs
-from counterfoil.api import create_api
+from counterfoil.api import create_api, with_verbs
+from counterfoil.api.verbs import VerbRoutes
 from counterfoil.app import App, open_app
 from counterfoil.dashboard import create_pages
 from counterfoil.settings import Settings, load_settings
@@ -24,7 +26,7 @@ from counterfoil.worker import run_worker
 Role = Literal["all", "api", "worker"]
 
 
-def create_asgi(app: App) -> ASGIApp:
+def create_asgi(app: App) -> VerbRoutes:
     """The API and the pages, as one application."""
     api = create_api(app)
     pages, unknown = create_pages(app), api.router.default
@@ -35,7 +37,7 @@ def create_asgi(app: App) -> ASGIApp:
 
     # Not a mount at "/": that would take the place of the API's own 404 and 405.
     api.router.default = otherwise
-    return api
+    return with_verbs(api)
 
 
 class _Server(uvicorn.Server):
@@ -61,8 +63,9 @@ async def serve(settings: Settings, *, role: Role) -> None:
 
 
 async def _serve_http(app: App, stop: asyncio.Event) -> None:
+    asgi = create_asgi(app)
     config = uvicorn.Config(
-        create_asgi(app),
+        asgi,
         host=app.settings.host,
         port=app.settings.port,
         log_config=None,
@@ -78,6 +81,7 @@ async def _serve_http(app: App, stop: asyncio.Event) -> None:
     stopping.cancel()
     with suppress(asyncio.CancelledError):
         await serving
+    await asgi.aclose()
     stop.set()
 
 
@@ -96,4 +100,4 @@ def serve_command(
         address = f"http://{settings.host}:{settings.port}"
         Console(stderr=True).print(f"Pages: [link]{address}[/link]   API: {address}/docs   Stop: Ctrl-C")
     structlog.get_logger(__name__).info("starting", role=role)
-    asyncio.run(serve(settings, role=role))
+    uvloop.run(serve(settings, role=role))

@@ -48,6 +48,14 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         default=32 * 1024 * 1024, description="The largest request body; a larger one is answered 413."
     )
+    queue_limit: Annotated[int, Field(ge=1)] = Field(
+        default=2000,
+        description="Requests to the verbs of vouchers that may wait in a process; one more is answered 503.",
+    )
+    guesses_per_minute: Annotated[int, Field(ge=1)] = Field(
+        default=60,
+        description="Unknown voucher codes that a key may ask for from one address; then it is answered 429.",
+    )
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`text` for people, `json` for machines; `auto`: text on a terminal."
     )

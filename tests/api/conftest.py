@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from counterfoil import clock
 from counterfoil.access import keys
 from counterfoil.access.types import MERCHANT_SCOPES, SCOPES
-from counterfoil.api import create_api
+from counterfoil.api import create_api, with_verbs
 from counterfoil.app import App
 from counterfoil.db.engine import create_engine
 from counterfoil.db.transactions import begin
@@ -56,9 +56,11 @@ def api() -> FastAPI:
 async def client(api: FastAPI, platform: App) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends no key."""
     api.state.platform = platform
-    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
+    served = with_verbs(api)
+    transport = httpx.ASGITransport(served, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
         yield made
+    await served.aclose()
 
 
 @pytest.fixture

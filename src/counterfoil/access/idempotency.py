@@ -7,11 +7,12 @@ the one without the other.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from counterfoil.db.transactions import Tx
+from counterfoil.db.transactions import Driven, Tx
 from counterfoil.errors import ConflictError, RefusedError
 
 LONGEST_KEY: Final = 255
@@ -23,11 +24,66 @@ class Answer:
 
     status: int
     body: bytes
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A request's `Idempotency-Key`: whose, which, and a hash of what was asked."""
+
+    caller: str
+    key: str
+    content: bytes
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Whose key, and which."""
+        return self.caller, self.key
 
 
 def request_hash(method: str, path: str, body: bytes) -> bytes:
     """What makes two requests the same."""
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
+
+
+def reused() -> RefusedError:
+    """The key was used for something else."""
+    return RefusedError(
+        "This Idempotency-Key was used for another request; use a new one for each.",
+        code="idempotency_key_reused",
+    )
+
+
+async def find_answers(tx: Driven, keyed: Sequence[Keyed]) -> dict[tuple[str, str], tuple[bytes, Answer]]:
+    """Of many requests, the first answers that were given, with the hash of what was asked then.
+
+    Without a lock: two batches that keep an answer to the same key at once meet in `keep_answers`.
+    """
+    db = await tx.driver()
+    rows = await db.fetch(
+        """SELECT i.caller, i.key, i.request_hash, i.status, i.body FROM unnest($1::text[], $2::text[]) k(caller, key)
+           JOIN idempotency_keys i ON i.caller = k.caller AND i.key = k.key""",
+        [k.caller for k in keyed],
+        [k.key for k in keyed],
+    )
+    return {(row[0], row[1]): (row[2], Answer(row[3], row[4])) for row in rows}
+
+
+async def keep_answers(tx: Driven, kept: Sequence[tuple[Keyed, Answer]], *, now: datetime) -> None:
+    """Keep the answers to many requests. Asyncpg's `UniqueViolationError` where one was kept meanwhile."""
+    if not kept:
+        return
+    db = await tx.driver()
+    await db.execute(
+        """INSERT INTO idempotency_keys (caller, key, request_hash, status, body, created_at)
+           SELECT *, $6 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[])""",
+        [k.caller for k, _ in kept],
+        [k.key for k, _ in kept],
+        [k.content for k, _ in kept],
+        [a.status for _, a in kept],
+        [a.body for _, a in kept],
+        now,
+    )
 
 
 async def find_answer(tx: Tx, *, caller: str, key: str, content: bytes) -> Answer | None:
@@ -48,10 +104,7 @@ async def find_answer(tx: Tx, *, caller: str, key: str, content: bytes) -> Answe
     if row is None:
         return None
     if row.request_hash != content:
-        raise RefusedError(
-            "This Idempotency-Key was used for another request; use a new one for each.",
-            code="idempotency_key_reused",
-        )
+        raise reused()
     return Answer(row.status, row.body)
 
 

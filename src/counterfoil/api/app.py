@@ -8,9 +8,10 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from counterfoil import __version__
-from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system
+from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system, verb_docs
 from counterfoil.api.middleware import Metrics, RequestMiddleware
 from counterfoil.api.problems import Problem
+from counterfoil.api.verbs import VerbRoutes
 from counterfoil.api.webhook_deliveries import router as webhook_deliveries_router
 from counterfoil.api.webhooks import router as webhooks_router
 from counterfoil.app import App
@@ -56,6 +57,11 @@ def create_api(platform: App) -> FastAPI:
     return api
 
 
+def with_verbs(api: FastAPI) -> VerbRoutes:
+    """The API with the verbs' routes before it: they pass through nothing of FastAPI's."""
+    return VerbRoutes(api, state=api.state)
+
+
 def _document_problems(api: FastAPI) -> None:
     """Replace FastAPI's own shape of a validation error, which we never answer, by ours."""
     original = api.openapi
@@ -69,6 +75,7 @@ def _document_problems(api: FastAPI) -> None:
             problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(problem.pop("$defs", {}))
             schemas["Problem"] = problem
+            verb_docs.add_to(schema)
             for path in schema["paths"].values():
                 for operation in path.values():
                     for status, response in operation["responses"].items():

@@ -33,6 +33,21 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        name = method, route, status
+        children = self._children.get(name)
+        if children is None:
+            children = (
+                self.requests.labels(method, route, str(status)),
+                self.seconds.labels(method, route),
+            )
+            self._children[name] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
 
 class _BodyTooLargeError(HTTPException):
     """FastAPI reads the body inside a `try` that makes a 400 of anything but an `HTTPException`."""
@@ -102,8 +117,7 @@ class RequestMiddleware:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self.metrics.requests.labels(scope["method"], route, str(status)).inc()
-        self.metrics.seconds.labels(scope["method"], route).observe(seconds)
+        self.metrics.observe(scope["method"], route, status, seconds)
         if scope["path"] not in _QUIET:
             _log.info(
                 "request",

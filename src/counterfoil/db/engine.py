@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import asyncpg
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -56,12 +57,11 @@ def parse_url(database_url: str) -> URL:
 
 
 def create_engine(
-    database_url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60, pinned: bool = False
+    database_url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60
 ) -> AsyncEngine:
-    """A pool of at most `pool_size` connections (`pinned`: see `PINNED`). Nothing is connected yet."""
+    """A pool of at most `pool_size` connections. Nothing is connected yet."""
     settings = {
         **SERVER_SETTINGS,
-        **(PINNED if pinned else {}),
         "statement_timeout": f"{int(statement_timeout_seconds * 1000)}ms",
     }
     return create_async_engine(
@@ -73,6 +73,22 @@ def create_engine(
         pool_recycle=1800,
         connect_args={"server_settings": settings, "timeout": 10, "command_timeout": None},
     )
+
+
+async def batch_connection(database_url: str, *, statement_timeout_seconds: float = 60) -> asyncpg.Connection:
+    """A connection of one's own for the verbs' batches (see `PINNED`); `UnavailableError` if there is none."""
+    url = parse_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    settings = {
+        **SERVER_SETTINGS,
+        **PINNED,
+        "statement_timeout": f"{int(statement_timeout_seconds * 1000)}ms",
+    }
+    try:
+        return await asyncpg.connect(url, server_settings=settings, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise UnavailableError(
+            "The database is not there now; try again.", code="database_unavailable"
+        ) from error
 
 
 async def check_server(engine: AsyncEngine) -> str:

@@ -77,9 +77,8 @@ class Reserve(_Request, frozen=True):
     store_id: Id | None = None
     amount_minor: Minor | None = None
     lines: Lines | None = None
-    seconds: Annotated[int | None, Meta(ge=1, le=30 * 86_400, description="Null: as the campaign says.")] = (
-        None
-    )
+    seconds: Annotated[int, Meta(ge=1, le=30 * 86_400)] | None = None
+    """Null: as the campaign says."""
 
 
 class Redeem(_Request, frozen=True):

@@ -1,0 +1,224 @@
+"""Single requests made into batches: what arrives while the batch before is being written is the next one.
+
+The more load, the bigger the batch; there is no timer to wait for. Each runner has a connection of its own and
+decides one batch at a time. A batch that fails is decided again by halves, so that one request which cannot be
+decided never fails its neighbours. The queue is bounded: a request that finds it full is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from counterfoil import clock
+from counterfoil.access import idempotency
+from counterfoil.access.idempotency import Answer, Keyed
+from counterfoil.db.engine import batch_connection
+from counterfoil.db.transactions import begin_on, translated
+from counterfoil.errors import CounterfoilError, UnavailableError
+from counterfoil.settings import Settings
+from counterfoil.vouchers import verbs
+from counterfoil.vouchers.requests import Asked, Outcome
+from counterfoil.vouchers.types import VERBS, Verb
+
+RUNNERS: Final = 2
+"""Batches at a time. More of them only wait for each other's campaigns."""
+MOST_IN_BATCH: Final = 500
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request, or several that must be decided together, and who waits for the outcomes."""
+
+    asked: Sequence[Asked[Any]]
+    render: Callable[[list[Outcome]], Answer]
+    """The answer, from the outcomes: what is kept for a repeated request."""
+    keyed: Keyed | None
+    number: int
+    """Its place in the order of arrival."""
+    future: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Coalescer:
+    """Decides requests in batches, over connections of its own. Close it when the server stops."""
+
+    def __init__(self, database_url: str, settings: Settings) -> None:
+        self._url = database_url
+        self._settings = settings
+        self._queues: dict[Verb, deque[Waiting]] = {verb: deque() for verb in VERBS}
+        self._waiting = self._arrivals = 0
+        self._arrived = asyncio.Event()
+        self._runners: list[asyncio.Task[None]] = []
+
+    async def ask(
+        self,
+        verb: Verb,
+        asked: Sequence[Asked[Any]],
+        *,
+        render: Callable[[list[Outcome]], Answer],
+        keyed: Keyed | None = None,
+    ) -> Answer:
+        """Have requests decided in the next batch of this verb.
+
+        Raises `UnavailableError` (`overloaded`) where too many wait already, and whatever became of the batch.
+        """
+        if self._waiting >= self._settings.queue_limit:
+            raise UnavailableError("Too many requests wait already; try again.", code="overloaded")
+        if not self._runners:
+            self._runners = [asyncio.create_task(self._run()) for _ in range(RUNNERS)]
+        self._arrivals += 1
+        waiting = Waiting(asked, render, keyed, self._arrivals)
+        self._queues[verb].append(waiting)
+        self._waiting += 1
+        self._arrived.set()
+        return await waiting.future
+
+    async def aclose(self) -> None:
+        """Stop; whoever still waits is told that the server stops."""
+        for runner in self._runners:
+            runner.cancel()
+        await asyncio.gather(*self._runners, return_exceptions=True)
+        self._runners = []
+        for queue in self._queues.values():
+            _fail(queue, UnavailableError("The server is stopping; try again.", code="stopping"))
+            queue.clear()
+
+    def _next(self) -> tuple[Verb, list[Waiting]] | None:
+        """Whoever came first, and all that wait for the same verb."""
+        waiting = [(queue[0].number, verb) for verb, queue in self._queues.items() if queue]
+        if not waiting:
+            return None
+        verb = min(waiting)[1]
+        queue, size = self._queues[verb], 0
+        batch: list[Waiting] = []
+        while queue and (not batch or size + len(queue[0].asked) <= MOST_IN_BATCH):
+            size += len(queue[0].asked)
+            batch.append(queue.popleft())
+        self._waiting -= len(batch)
+        return verb, batch
+
+    async def _run(self) -> None:
+        connection: asyncpg.Connection | None = None
+        batch: list[Waiting] = []
+        try:
+            while True:
+                found = self._next()
+                if found is None:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                verb, batch = found
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await batch_connection(
+                            self._url, statement_timeout_seconds=self._settings.statement_timeout_seconds
+                        )
+                    await _decide(connection, verb, batch)
+                except Exception as error:
+                    _log.warning("a batch failed", verb=verb, size=len(batch), exc_info=error)
+                    _fail(batch, translated(error))
+        finally:
+            _fail(batch, UnavailableError("The server is stopping; try again.", code="stopping"))
+            if connection is not None:
+                connection.terminate()
+
+
+def _fail(batch: Sequence[Waiting], error: BaseException) -> None:
+    for waiting in batch:
+        if not waiting.future.done():
+            waiting.future.set_exception(error)
+
+
+async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waiting]) -> None:
+    """Decide a batch and answer each; by halves where that fails for another reason than the database's state."""
+    waiting = [w for w in batch if not w.future.done()]
+    try:
+        answers = await _once_more(connection, verb, waiting)
+    except Exception as error:
+        told = translated(error)
+        if len(waiting) < 2 or isinstance(told, UnavailableError):
+            raise
+        middle = len(waiting) // 2
+        for half in (waiting[:middle], waiting[middle:]):
+            try:
+                await _decide(connection, verb, half)
+            except Exception as one:
+                _fail(half, translated(one))
+        return
+    for w, answer in zip(waiting, answers, strict=True):
+        if w.future.done():
+            continue
+        if isinstance(answer, CounterfoilError):
+            w.future.set_exception(answer)
+        else:
+            w.future.set_result(answer)
+
+
+async def _once_more(
+    connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting]
+) -> list[Answer | CounterfoilError]:
+    """Twice, where a drawn code was there already or somebody used the same Idempotency-Key at the same time."""
+    try:
+        return await _in_one_transaction(connection, verb, waiting)
+    except asyncpg.UniqueViolationError:
+        return await _in_one_transaction(connection, verb, waiting)
+
+
+async def _in_one_transaction(
+    connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting]
+) -> list[Answer | CounterfoilError]:
+    now = clock.now()
+    keyed = [w.keyed for w in waiting if w.keyed is not None]
+    async with begin_on(connection) as tx:
+        known = await idempotency.find_answers(tx, keyed) if keyed else {}
+        first = _first_of_each_key(waiting, known)
+        flat = [a for w in first for a in w.asked]
+        outcomes = await verbs.run(tx, verb, flat, now=now) if flat else []
+        made, position = {}, 0
+        for w in first:
+            made[id(w)] = w.render(outcomes[position : position + len(w.asked)])
+            position += len(w.asked)
+        if keyed:
+            # A refusal is not kept: repeated later, the request may well be granted.
+            kept = [(w.keyed, made[id(w)]) for w in first if w.keyed and made[id(w)].status < 400]
+            await idempotency.keep_answers(tx, kept, now=now)
+    by_key = {w.keyed.name: made[id(w)] for w in first if w.keyed is not None}
+    return [made[id(w)] if id(w) in made else _repeated(w.keyed, known, by_key, first) for w in waiting]
+
+
+def _first_of_each_key(waiting: Sequence[Waiting], known: dict[tuple[str, str], Any]) -> list[Waiting]:
+    """Those to decide: without a key, or the first one with a key that was not answered before."""
+    seen: set[tuple[str, str]] = set(known)
+    first = []
+    for w in waiting:
+        if w.keyed is None or w.keyed.name not in seen:
+            first.append(w)
+        if w.keyed is not None:
+            seen.add(w.keyed.name)
+    return first
+
+
+def _repeated(
+    keyed: Keyed | None,
+    known: dict[tuple[str, str], tuple[bytes, Answer]],
+    by_key: dict[tuple[str, str], Answer],
+    first: Sequence[Waiting],
+) -> Answer | CounterfoilError:
+    """The first answer to this key, or why it is none."""
+    assert keyed is not None
+    if keyed.name in known:
+        content, answer = known[keyed.name]
+    else:
+        content = next(w.keyed.content for w in first if w.keyed and w.keyed.name == keyed.name)
+        answer = by_key[keyed.name]
+    if content != keyed.content:
+        return idempotency.reused()
+    return Answer(answer.status, answer.body, replayed=True)
