@@ -69,7 +69,8 @@ async def test_the_setting_allows_what_it_names(api: FastAPI, platform: App, gro
 async def test_what_is_left_out_of_a_change_stays(grocer: Caller) -> None:
     made = await _create(grocer, events=["voucher.issued"], description="the ERP")
     path = f"/v1/webhooks/{made['id']}"
-    for change in ({"description": ""}, {"events": []}, {"url": f"{URL}/2"}):
+    changes: list[dict[str, Any]] = [{"description": ""}, {"events": []}, {"url": f"{URL}/2"}]
+    for change in changes:
         before = (await grocer.client.get(path)).json()
         assert (await grocer.client.patch(path, json=change)).json() == {**before, **change}
     off = (await grocer.client.patch(path, json={"enabled": False})).json()
