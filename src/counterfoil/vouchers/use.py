@@ -138,13 +138,13 @@ def _whose(book: Book, voucher: Voucher, use: Use, why: list[str]) -> None:
 
 
 def _what(terms: Terms, voucher: Voucher, use: Use, promised: Reservation | None, why: list[str]) -> Given:
-    """The discount, or why there is none."""
-    if use.total_minor is None:
-        if promised is not None:
-            return Given(promised.discount_minor, promised.lines)
-        if not (isinstance(terms.discount, ProductOff) and terms.discount.value_minor is not None):
-            why.append("amount_required")
-            return NOTHING
+    """The discount, or why there is none. An order that costs what was reserved for it gets what it was told."""
+    if promised is not None and use.total_minor in {None, promised.amount_minor}:
+        return Given(promised.discount_minor, promised.lines)
+    exchange = isinstance(terms.discount, ProductOff) and terms.discount.value_minor is not None
+    if use.total_minor is None and not exchange:
+        why.append("amount_required")
+        return NOTHING
     if use.lines is None and (
         terms.scope.by_line or (isinstance(terms.discount, ProductOff) and terms.discount.value_minor is None)
     ):
