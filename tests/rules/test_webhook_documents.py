@@ -44,6 +44,7 @@ def test_the_schedule_and_the_limits_are_those_of_the_code() -> None:
     assert tuple(waits) == rules.SCHEDULE
     assert f"at most {attempts.PER_ENDPOINT} attempts" in TEXT
     assert f"makes {jobs.AT_ONCE} in all" in TEXT
+    assert f"and {jobs.AT_ENDPOINTS_THAT_FAIL} of them at endpoints that fail" in TEXT
     assert f"{sending.TIMEOUT.total_seconds():.0f} seconds in all" in TEXT
     assert f"{sending.MOST_READ // 1024} KB of the answer" in TEXT
     assert f"{rules.LONGEST_EXCERPT:,} characters" in " ".join(TEXT.split())

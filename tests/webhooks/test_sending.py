@@ -17,7 +17,7 @@ from counterfoil.db.transactions import begin
 from counterfoil.webhooks import deliveries, endpoints
 from counterfoil.webhooks.addresses import Guard
 from counterfoil.webhooks.attempts import AT_ENDPOINT_THAT_FAILS, PER_ENDPOINT
-from counterfoil.webhooks.jobs import send_webhooks
+from counterfoil.webhooks.jobs import AT_ENDPOINTS_THAT_FAIL, AT_ONCE, send_webhooks
 from counterfoil.webhooks.rules import SCHEDULE
 from counterfoil.webhooks.sending import Answer, new_client, send
 from tests.builders import NOW
@@ -380,6 +380,30 @@ async def test_a_slow_endpoint_does_not_hold_up_another(world: World, receiver: 
         assert len(receiver.at("/slow")) == PER_ENDPOINT
         release.set()
     assert len(receiver.at("/slow")) == 100
+
+
+async def test_many_endpoints_that_never_answer_leave_room_for_those_that_do(
+    world: World, receiver: Receiver
+) -> None:
+    release = asyncio.Event()
+
+    async def hang(request: Request) -> bytes:
+        await release.wait()
+        return answer(200)
+
+    receiver.answers["/hang"] = hang
+    for _ in range(AT_ONCE + 5):
+        await world.endpoint(receiver.url("/hang"))
+    async with begin(world.engine) as tx:
+        await tx.execute("UPDATE webhook_endpoints SET failing_since = now()")
+    await world.endpoint(receiver.url("/quick"))
+    await world.tell(*(event(n) for n in range(3)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.send)
+        await until(lambda: len(receiver.at("/quick")) == 3)
+        assert len(receiver.at("/hang")) == AT_ENDPOINTS_THAT_FAIL
+        release.set()
+    assert len(receiver.at("/hang")) == 3 * (AT_ONCE + 5)
 
 
 async def test_an_endpoint_that_fails_is_tried_with_one_message_at_a_time(

@@ -27,6 +27,8 @@ class Claimed:
     since_restart: int
     """Which attempt of the schedule it is, from 1."""
     endpoint_id: UUID
+    failing: bool
+    """Whether the endpoint's last attempts failed."""
     url: str
     secrets: tuple[str, ...]
     merchant: str
@@ -48,20 +50,25 @@ class Ended:
 
 _CLAIM: Final = f"""
     WITH due AS (
-        SELECT one.id
-        FROM webhook_endpoints e
-        LEFT JOIN unnest(CAST(:busy AS uuid[]), CAST(:running AS int[])) AS b (endpoint_id, running)
-          ON b.endpoint_id = e.id
-        CROSS JOIN LATERAL (
-            SELECT d.id, d.next_attempt_at FROM webhook_deliveries d
-            WHERE d.endpoint_id = e.id AND d.state = 'waiting' AND d.next_attempt_at <= :now
-            ORDER BY d.next_attempt_at
-            LIMIT greatest(0, CASE WHEN e.failing_since IS NULL THEN {PER_ENDPOINT}
-                                   ELSE {AT_ENDPOINT_THAT_FAILS} END - coalesce(b.running, 0))
-            FOR UPDATE SKIP LOCKED
-        ) one
-        WHERE e.disabled_at IS NULL
-        ORDER BY one.next_attempt_at LIMIT :most
+        SELECT id FROM (
+            SELECT one.id, one.next_attempt_at, e.failing_since IS NOT NULL AS failing,
+                   row_number() OVER (PARTITION BY e.failing_since IS NULL ORDER BY one.next_attempt_at)
+                       AS place
+            FROM webhook_endpoints e
+            LEFT JOIN unnest(CAST(:busy AS uuid[]), CAST(:running AS int[])) AS b (endpoint_id, running)
+              ON b.endpoint_id = e.id
+            CROSS JOIN LATERAL (
+                SELECT d.id, d.next_attempt_at FROM webhook_deliveries d
+                WHERE d.endpoint_id = e.id AND d.state = 'waiting' AND d.next_attempt_at <= :now
+                ORDER BY d.next_attempt_at
+                LIMIT greatest(0, CASE WHEN e.failing_since IS NULL THEN {PER_ENDPOINT}
+                                       ELSE {AT_ENDPOINT_THAT_FAILS} END - coalesce(b.running, 0))
+                FOR UPDATE SKIP LOCKED
+            ) one
+            WHERE e.disabled_at IS NULL
+        ) ranked
+        WHERE NOT failing OR place <= :most_failing
+        ORDER BY next_attempt_at LIMIT :most
     ), claimed AS (
         UPDATE webhook_deliveries d SET attempts = attempts + 1, next_attempt_at = :lease_ends
         FROM due WHERE d.id = due.id
@@ -69,18 +76,22 @@ _CLAIM: Final = f"""
     )
     SELECT c.id, c.attempts, c.attempts - c.restarted_at_attempt AS since_restart, c.endpoint_id,
            e.url, e.secret, CASE WHEN e.previous_secret_until > :now THEN e.previous_secret END AS previous,
-           m.reference, w.id AS message_id, w.type, w.subject, w.occurred_at, w.data
+           e.failing_since IS NOT NULL AS failing, m.reference,
+           w.id AS message_id, w.type, w.subject, w.occurred_at, w.data
     FROM claimed c
     JOIN webhook_endpoints e ON e.id = c.endpoint_id
     JOIN merchants m ON m.id = c.merchant_id
     JOIN webhook_messages w ON w.merchant_id = c.merchant_id AND w.id = c.message_id"""
 
 
-async def claim(tx: Tx, *, most: int, running: Mapping[UUID, int], now: datetime) -> list[Claimed]:
-    """Deliveries that are due, for this worker alone until `LEASE` is over.
+async def claim(
+    tx: Tx, *, most: int, most_failing: int | None = None, running: Mapping[UUID, int], now: datetime
+) -> list[Claimed]:
+    """Deliveries that are due, for this worker alone until `LEASE` is over; the longest due first.
 
     Not more than `PER_ENDPOINT` of one endpoint, with those that are `running`: a slow receiver, or one with
-    a long queue, does not hold up the others.
+    a long queue, does not hold up the others. Not more than `most_failing` of all endpoints that fail: nor do
+    many that never answer.
     """
     rows = await tx.all(
         _CLAIM,
@@ -88,6 +99,7 @@ async def claim(tx: Tx, *, most: int, running: Mapping[UUID, int], now: datetime
             "busy": list(running),
             "running": list(running.values()),
             "most": most,
+            "most_failing": most if most_failing is None else most_failing,
             "now": now,
             "lease_ends": now + LEASE,
         },
@@ -98,6 +110,7 @@ async def claim(tx: Tx, *, most: int, running: Mapping[UUID, int], now: datetime
             number=row.attempts,
             since_restart=row.since_restart,
             endpoint_id=row.endpoint_id,
+            failing=row.failing,
             url=row.url,
             secrets=tuple(filter(None, (row.secret, row.previous))),
             merchant=row.reference,

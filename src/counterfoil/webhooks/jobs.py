@@ -24,6 +24,8 @@ from counterfoil.webhooks.attempts import Claimed, Ended
 
 AT_ONCE: Final = 40
 """Attempts at a time, for each worker."""
+AT_ENDPOINTS_THAT_FAIL: Final = AT_ONCE // 2
+"""Of these, at endpoints that fail: if all of them hang, the other half still sends."""
 LOOK_EVERY: Final = timedelta(milliseconds=500)
 """How often a worker with a free hand looks for what has become due."""
 
@@ -104,7 +106,10 @@ async def _turn(
     async with begin(engine) as tx:
         await attempts.record(tx, ended=ended, now=now)
         if claiming and free > 0:
-            claimed = await attempts.claim(tx, most=free, running=busy, now=now)
+            failing = sum(one.failing for one in running.values())
+            claimed = await attempts.claim(
+                tx, most=free, most_failing=max(0, AT_ENDPOINTS_THAT_FAIL - failing), running=busy, now=now
+            )
     return claimed
 
 
