@@ -52,11 +52,14 @@ EXTRACTS: Final[dict[str, _Extract]] = {
             "evidence_level": _NUMBER,
             "evidence_status": _TEXT,
         },
-        # A voucher of which no issuance is recorded still says of which campaign it is.
+        # A voucher of which no issuance is recorded still says of which campaign it is. What was reversed did
+        # not happen; a redemption that names its order alone is of that order's payment.
         """SELECT r.redemption_id, r.voucher_id, v.campaign_id, r.customer_id, r.redeemed_at,
-                  r.transaction_id, r.store_id, r.discount_minor, r.evidence_level, r.evidence_status
+                  coalesce(r.transaction_id, o.transaction_id) AS transaction_id, r.store_id,
+                  r.discount_minor - r.reversed_minor AS discount_minor, r.evidence_level, r.evidence_status
            FROM redemptions r LEFT JOIN vouchers v USING (merchant_id, voucher_id)
-           WHERE r.merchant_id = $1""",
+           LEFT JOIN orders o ON o.merchant_id = r.merchant_id AND o.order_id = r.order_id
+           WHERE r.merchant_id = $1 AND r.reversed_at IS NULL""",
     ),
     "orders": _Extract(
         {
@@ -74,6 +77,7 @@ EXTRACTS: Final[dict[str, _Extract]] = {
                o.transaction_id IN (SELECT transaction_id FROM redemptions WHERE merchant_id = $1)
                OR o.transaction_id IN (SELECT b.transaction_id FROM orders b JOIN issuances i
                                        USING (merchant_id, order_id) WHERE b.merchant_id = $1)
+               OR o.order_id IN (SELECT order_id FROM redemptions WHERE merchant_id = $1)
                OR o.order_id IN (SELECT order_id FROM issuances WHERE merchant_id = $1))""",
     ),
     "transactions": _Extract(
@@ -81,6 +85,8 @@ EXTRACTS: Final[dict[str, _Extract]] = {
         """SELECT t.transaction_id, t.paid_at, t.amount_minor, t.customer_id
            FROM transactions t WHERE t.merchant_id = $1 AND (
                t.transaction_id IN (SELECT transaction_id FROM redemptions WHERE merchant_id = $1)
+               OR t.transaction_id IN (SELECT o.transaction_id FROM orders o JOIN redemptions r
+                                       USING (merchant_id, order_id) WHERE o.merchant_id = $1)
                OR t.transaction_id IN (SELECT o.transaction_id FROM orders o JOIN issuances i
                                        USING (merchant_id, order_id) WHERE o.merchant_id = $1))""",
     ),

@@ -61,7 +61,10 @@ async def get_full_link(tx: ReadTx, *, merchant_id: UUID, voucher_id: str) -> Fu
     last = max((link.redemption["redeemed_at"] for link in redemptions), default=None)
     return FullLink(
         voucher_id=voucher_id,
-        status=_status(issuance_stage, [link.stage for link in redemptions]),
+        # What was reversed did not happen, though it is still told.
+        status=_status(
+            issuance_stage, [it.stage for it in redemptions if it.redemption["reversed_at"] is None]
+        ),
         page_views=await _page_views(tx, values, head, last),
         issuance_stage=issuance_stage,
         redemptions=redemptions,
@@ -99,7 +102,10 @@ async def _redemptions(tx: ReadTx, values: Row) -> list[RedemptionLink]:
                   (SELECT coalesce(jsonb_agg(to_jsonb(o) - 'merchant_id' ORDER BY o.order_id), '[]')
                    FROM orders o
                    WHERE o.merchant_id = t.merchant_id AND o.transaction_id = t.transaction_id) AS orders
-           FROM redemptions r LEFT JOIN transactions t USING (merchant_id, transaction_id)
+           FROM redemptions r
+           LEFT JOIN orders p ON p.merchant_id = r.merchant_id AND p.order_id = r.order_id
+           LEFT JOIN transactions t ON t.merchant_id = r.merchant_id
+                AND t.transaction_id = coalesce(r.transaction_id, p.transaction_id)
            WHERE r.merchant_id = :merchant_id AND r.voucher_id = :voucher_id
            ORDER BY r.redeemed_at, r.redemption_id""",
         values,
@@ -110,10 +116,8 @@ async def _redemptions(tx: ReadTx, values: Row) -> list[RedemptionLink]:
 
 
 def _redemption_stage(row: Any) -> RedemptionStage:
-    if row.redemption["transaction_id"] is None:
-        return "no_transaction_id"
     if row.transaction is None:
-        return "transaction_missing"
+        return "no_transaction_id" if row.redemption["transaction_id"] is None else "transaction_missing"
     return "ordered" if row.orders else "paid"
 
 

@@ -42,12 +42,21 @@ _TOUCHED_BY: Final = {
         JOIN issuances i USING (merchant_id, order_id) WHERE o.merchant_id = :merchant_id
         UNION
         SELECT r.voucher_id FROM paid_by JOIN redemptions r USING (transaction_id)
-        WHERE r.merchant_id = :merchant_id""",
+        WHERE r.merchant_id = :merchant_id
+        UNION
+        SELECT r.voucher_id FROM unnest(CAST(:keys AS text[])) k JOIN redemptions r
+             ON coalesce('o' || r.order_id, 't' || r.transaction_id) = 'o' || k
+        WHERE r.merchant_id = :merchant_id AND r.campaign_id IS NOT NULL""",
     "transactions": """
         SELECT voucher_id FROM redemptions
         WHERE merchant_id = :merchant_id AND transaction_id = ANY(CAST(:keys AS text[]))
         UNION
         SELECT i.voucher_id FROM orders o JOIN issuances i USING (merchant_id, order_id)
+        WHERE o.merchant_id = :merchant_id AND o.transaction_id = ANY(CAST(:keys AS text[]))
+        UNION
+        SELECT r.voucher_id FROM orders o JOIN redemptions r
+             ON coalesce('o' || r.order_id, 't' || r.transaction_id) = 'o' || o.order_id
+             AND r.merchant_id = o.merchant_id AND r.campaign_id IS NOT NULL
         WHERE o.merchant_id = :merchant_id AND o.transaction_id = ANY(CAST(:keys AS text[]))""",
 }
 """From the keys of what was recorded to the vouchers whose link it may change."""
@@ -73,7 +82,9 @@ _FIND: Final = """
         WHERE i.order_id IS NOT NULL
     ),
     redeemed AS (
-        SELECT r.redemption_id, r.voucher_id, r.redeemed_at, r.redeemed_at_precision, r.transaction_id,
+        SELECT r.redemption_id, r.voucher_id, r.redeemed_at, r.redeemed_at_precision,
+               -- Of a redemption that names its order alone, the order's.
+               coalesce(r.transaction_id, o.transaction_id) AS transaction_id,
                coalesce(i.campaign_id, v.campaign_id) AS campaign_id, i.voucher_id AS issued_voucher_id,
                i.issued_at, i.issued_at_precision,
                CASE WHEN v.voucher_id IS NULL THEN 1 ELSE v.max_redemptions END AS max_redemptions,
@@ -83,9 +94,12 @@ _FIND: Final = """
                row_number() OVER (PARTITION BY r.voucher_id
                                   ORDER BY r.redeemed_at, r.redemption_id) AS redemption_number
         FROM touched JOIN redemptions r ON r.merchant_id = :merchant_id AND r.voucher_id = touched.voucher_id
+             AND r.reversed_at IS NULL
         LEFT JOIN issuances i ON i.merchant_id = :merchant_id AND i.voucher_id = r.voucher_id
         LEFT JOIN vouchers v ON v.merchant_id = :merchant_id AND v.voucher_id = r.voucher_id
-        LEFT JOIN transactions t ON t.merchant_id = :merchant_id AND t.transaction_id = r.transaction_id
+        LEFT JOIN orders o ON o.merchant_id = :merchant_id AND o.order_id = r.order_id
+        LEFT JOIN transactions t ON t.merchant_id = :merchant_id
+             AND t.transaction_id = coalesce(r.transaction_id, o.transaction_id)
     )
     SELECT 'missing_order' AS kind, 'issuances' AS source, voucher_id AS record_id, voucher_id, campaign_id,
            order_id AS missing_id, '{}'::jsonb AS detail, issued_at AS occurred_at
@@ -196,6 +210,25 @@ async def rejoin(
     resolved = await tx.scalar(_RESOLVE, values)
     await tx.execute("DROP TABLE touched, found")
     return RejoinOutcome(vouchers=vouchers, opened=opened, resolved=resolved)
+
+
+MOST_TOUCHED: Final = 5_000
+_TAKE: Final = f"""
+    DELETE FROM touched_vouchers WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM touched_vouchers LIMIT {MOST_TOUCHED} FOR UPDATE SKIP LOCKED))
+    RETURNING merchant_id, voucher_id"""
+
+
+async def rejoin_touched(tx: Tx, *, now: datetime) -> int:
+    """Join vouchers that the verbs touched again, many at a time; how many there were."""
+    touched: dict[UUID, set[str]] = {}
+    for row in await tx.all(_TAKE):
+        touched.setdefault(row.merchant_id, set()).add(row.voucher_id)
+    # In one order, so that two workers wait for each other and never both ways.
+    for merchant_id in sorted(touched, key=lambda m: m.bytes):
+        keys = sorted(touched[merchant_id])
+        await rejoin(tx, merchant_id=merchant_id, kind="vouchers", keys=keys, now=now)
+    return sum(map(len, touched.values()))
 
 
 async def _seen(tx: Tx, merchant_id: UUID, transaction: str) -> bool:

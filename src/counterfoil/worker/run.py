@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counterfoil.app import App
 from counterfoil.db.engine import SERVER_SETTINGS, parse_url
 from counterfoil.linkage.jobs import analyse_job, give_up_analysis, rejoin_job
+from counterfoil.vouchers.jobs import generate_job, give_up_codes
 from counterfoil.webhooks.addresses import guard
 from counterfoil.webhooks.jobs import fan_out_job, send_webhooks
+from counterfoil.worker.beats import beat
 from counterfoil.worker.housekeeping import keep_house
 
 Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
@@ -28,11 +30,15 @@ Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
 HANDLERS: Final[dict[str, Handler]] = {
     "linkage.rejoin": rejoin_job,
     "linkage.analyse": analyse_job,
+    "vouchers.generate": generate_job,
     "webhooks.fan_out": fan_out_job,
 }
 """Every job in `subscriptions.py`, and the function that does it."""
 
-GIVEN_UP: Final[dict[str, Handler]] = {"linkage.analyse": give_up_analysis}
+GIVEN_UP: Final[dict[str, Handler]] = {
+    "linkage.analyse": give_up_analysis,
+    "vouchers.generate": give_up_codes,
+}
 """What to do when the last attempt at a job has failed, where somebody waits for it."""
 
 CONCURRENCY: Final = 2
@@ -52,6 +58,7 @@ async def run_worker(
     A job whose worker has given no sign of life for `heartbeat_timeout` is taken over by another.
     """
     tidying = asyncio.create_task(keep_house(app.engine, stop))
+    beating = asyncio.create_task(beat(app.engine, stop))
     sending = asyncio.create_task(send_webhooks(app.engine, stop, guard=guard(app.settings.webhook_allow)))
     while not stop.is_set():
         try:
@@ -60,7 +67,7 @@ async def run_worker(
             _log.warning("the worker lost the database; it will try again", error=str(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), timeout=1)
-    await asyncio.gather(tidying, sending)
+    await asyncio.gather(tidying, beating, sending)
 
 
 async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta) -> None:

@@ -1,0 +1,71 @@
+"""What happens by time alone: every worker looks every few seconds, and two that look at once do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from counterfoil import clock
+from counterfoil.db.transactions import begin, read
+from counterfoil.errors import CounterfoilError
+from counterfoil.linkage.rejoin import rejoin_touched
+from counterfoil.vouchers import campaigns, expiry, reservations
+
+EVERY_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def beat(engine: AsyncEngine, stop: asyncio.Event) -> None:
+    """Do what is due, now and every few seconds, until `stop` is set."""
+    while not stop.is_set():
+        for work in BEATS:
+            try:
+                await work(engine)
+            except CounterfoilError as error:
+                _log.warning(
+                    "could not do what is due; it will try again", work=work.__name__, error=error.detail
+                )
+            except Exception as error:
+                _log.error("what is due failed; it will try again", work=work.__name__, exc_info=error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=EVERY_SECONDS)
+
+
+async def pass_time(engine: AsyncEngine) -> None:
+    """Give back reservations that ran out, expire vouchers, stop campaigns whose period is over."""
+    now = clock.now()
+    async with read(engine) as snapshot:
+        due = await expiry.find_due(snapshot, now=now)
+    for key in due.reservations:
+        lapsed = 1
+        while lapsed:
+            async with begin(engine) as tx:
+                lapsed = await reservations.lapse(tx, [key], now=now)
+    for merchant_id, campaign_id in due.campaigns:
+        async with begin(engine) as tx:
+            await campaigns.move(tx, merchant_id=merchant_id, campaign_id=campaign_id, to="stopped", now=now)
+    for merchant_id, campaign_id in due.vouchers:
+        async with begin(engine) as tx:
+            after = await expiry.expire(tx, merchant_id=merchant_id, campaign_id=campaign_id, now=now)
+        while after is not None:
+            async with begin(engine) as tx:
+                after = await expiry.expire(
+                    tx, merchant_id=merchant_id, campaign_id=campaign_id, now=now, after=after
+                )
+
+
+async def join_touched(engine: AsyncEngine) -> None:
+    """Join the links of vouchers that something happened to."""
+    joined = 1
+    while joined:
+        async with begin(engine) as tx:
+            joined = await rejoin_touched(tx, now=clock.now())
+
+
+BEATS: Final[tuple[Callable[[AsyncEngine], Awaitable[None]], ...]] = (pass_time, join_touched)
