@@ -12,6 +12,8 @@ SUBSCRIBERS: Final[dict[str, tuple[str, ...]]] = {
     "records.recorded": ("linkage.rejoin",),
     # Somebody asked for a campaign analysis.
     "analysis.requested": ("linkage.analyse",),
+    # Somebody asked for codes.
+    "codes.requested": ("vouchers.generate",),
     # Vouchers or campaigns changed: the programs that asked for it are told.
     "vouchers.changed": ("webhooks.fan_out",),
 }

@@ -48,14 +48,24 @@ async def create(
     return _job((await tx.execute(insert(jobs).values(values).returning(jobs))).one())
 
 
-async def start(tx: Tx, *, job_id: UUID, now: datetime) -> Job | None:
-    """Mark it running and return it; None when it has ended already, so that a repeated delivery stops."""
+async def start(tx: Tx, *, job_id: UUID, now: datetime, resume: bool = False) -> Job | None:
+    """Mark it running and return it; None when it has ended already, so that a repeated delivery stops.
+
+    `resume`: what was done stays done, for work that stores its parts with its progress.
+    """
     statement = (
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.state.in_(("queued", "running")))
-        .values(state="running", started_at=now, progress_done=0)
+        .values(state="running", started_at=now, progress_done=jobs.c.progress_done if resume else 0)
         .returning(jobs)
     )
+    row = await tx.first(statement)
+    return None if row is None else _job(row)
+
+
+async def lock(tx: Tx, *, job_id: UUID) -> Job | None:
+    """A job that is running, kept from all others until this transaction ends; None when it has ended."""
+    statement = select(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").with_for_update()
     row = await tx.first(statement)
     return None if row is None else _job(row)
 
