@@ -116,7 +116,12 @@ async def _post(
             "POST",
             url.copy_with(host=address, fragment=None),
             content=content,
-            headers={**headers, "host": url.netloc.decode("ascii"), "accept-encoding": "identity"},
+            headers={
+                **headers,
+                "host": url.netloc.decode("ascii"),
+                "accept-encoding": "identity",
+                "connection": "close",
+            },
             extensions={**_timeouts(len(found)), "sni_hostname": name},
         )
         try:
