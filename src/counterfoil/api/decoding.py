@@ -31,18 +31,26 @@ def decode(reader: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, *, at: st
     try:
         return reader.decode(body)
     except msgspec.ValidationError as error:
-        problems = _problems(reader, body, at) or (_problem(str(error), at),)
-        noun = "value is" if len(problems) == 1 else "values are"
-        raise InvalidError(
-            f"{len(problems)} {noun} wrong; `errors` says which and why.", code="invalid", errors=problems
-        ) from None
+        first = str(error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise JsonError(f"The body is not JSON: {error}.") from None
+        raise _not_json(error) from None
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # It was wrong before the place where it stopped being JSON.
+        raise _not_json(error) from None
+    problems = _problems(reader, said, at) or (_problem(first, at),)
+    noun = "value is" if len(problems) == 1 else "values are"
+    detail = f"{len(problems)} {noun} wrong; `errors` says which and why."
+    raise InvalidError(detail, code="invalid", errors=problems)
 
 
-def _problems(reader: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, at: str) -> tuple[FieldError, ...]:
-    """Msgspec stops at the first wrong field, so each field is looked at by itself."""
-    said = msgspec.json.decode(body)
+def _not_json(error: Exception) -> JsonError:
+    return JsonError(f"The body is not JSON: {error}.")
+
+
+def _problems(reader: msgspec.json.Decoder[T], said: Any, at: str) -> tuple[FieldError, ...]:
+    """Each field looked at by itself, for msgspec stops at the first wrong one."""
     if not isinstance(said, dict):
         return ()
     problems = []
