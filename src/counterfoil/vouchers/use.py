@@ -138,7 +138,7 @@ def _whose(book: Book, voucher: Voucher, use: Use, why: list[str]) -> None:
 
 
 def _what(terms: Terms, voucher: Voucher, use: Use, promised: Reservation | None, why: list[str]) -> Given:
-    """The discount, or why there is none. An order that costs what was reserved for it gets what it was told."""
+    """The discount, or why there is none. An order of the reserved amount gets what it was told then."""
     if promised is not None and use.total_minor in {None, promised.amount_minor}:
         return Given(promised.discount_minor, promised.lines)
     exchange = isinstance(terms.discount, ProductOff) and terms.discount.value_minor is not None
