@@ -235,11 +235,9 @@ def _check_pot(terms: Terms, limits: Limits, *, left_minor: int | None = None, h
         raise InvalidError("A pot needs a stock to be shared over.", code="stock_required", errors=(problem,))
     left, vouchers = pot.pot_minor if left_minor is None else left_minor, limits.stock - handed_out
     most = left if pot.largest_minor is None else pot.largest_minor * vouchers
-    if vouchers:
-        fits = pot.smallest_minor * vouchers <= left <= most
-    else:
-        # A stock of none may still grow; what was handed out to the last has used up the pot.
-        fits = left == 0 or handed_out == 0
+    least = pot.smallest_minor * vouchers
+    # A stock of none may still grow; what was handed out to the last has used up the pot.
+    fits = least <= left <= most if vouchers else left == 0 or handed_out == 0
     if not fits:
         problem = FieldError(
             "/terms/discount", "pot_does_not_fit", "Change the pot, its bounds or the stock."
