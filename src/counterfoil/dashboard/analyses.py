@@ -7,10 +7,11 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final, Literal, get_args
+from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from counterfoil.dashboard.labels import JOB_STATES
+from counterfoil.dashboard.labels import JOBS
 from counterfoil.dashboard.visits import Visit
 from counterfoil.db import jobs, outbox
 from counterfoil.db.jobs import Job
@@ -62,9 +63,26 @@ async def _job(visit: Visit) -> Job:
 async def show(visit: Visit) -> Response:
     """How far it is. Without script the page asks again by itself."""
     job = await _job(visit)
-    if job.state == "succeeded" and job.kind == KIND:
-        return RedirectResponse(visit.home, status_code=303)
-    return visit.render("job.html", job=job, job_id=format_id("job", job.id), percent=_percent(job))
+    words = JOBS.get(job.kind, JOBS[KIND])
+    done = _after(visit, job)
+    if job.state == "succeeded" and job.kind in JOBS:
+        return RedirectResponse(done, status_code=303)
+    return visit.render(
+        "job.html",
+        job=job,
+        job_id=format_id("job", job.id),
+        percent=_percent(job),
+        words_of=words,
+        done=done,
+        back=done.partition("?")[0],
+    )
+
+
+def _after(visit: Visit, job: Job) -> str:
+    """Where what the job made is seen."""
+    if job.kind != "codes":
+        return visit.home
+    return f"{visit.home}/campaigns/{quote(str(job.request['campaign_id']), safe='')}?done=generated"
 
 
 def _percent(job: Job) -> int | None:
@@ -90,6 +108,6 @@ async def _stream(visit: Visit) -> AsyncIterator[str]:
 def _told(visit: Visit, job: Job) -> dict[str, Any]:
     return {
         "state": job.state,
-        "text": visit.words.say(JOB_STATES[job.state]),
+        "text": visit.words.say(JOBS.get(job.kind, JOBS[KIND]).states[job.state]),
         "percent": _percent(job),
     }

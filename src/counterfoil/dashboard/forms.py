@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from counterfoil.errors import ForbiddenError, InvalidError
@@ -14,20 +17,63 @@ LARGEST_FORM: Final = 64 * 1024
 LONGEST_ADDRESS: Final = 2000
 
 
-async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a plain form; `InvalidError` where it is none, or larger than any of ours."""
+class UnusableFormError(ValueError):
+    """A form says something that cannot be done; its text is the code of the sentence that is shown."""
+
+
+async def read_form(
+    request: Request, *, largest: int = LARGEST_FORM, most_fields: int = 50, files: bool = False
+) -> dict[str, str]:
+    """The fields of a form; `InvalidError` where it is none, or larger than this page's.
+
+    With `files`, a file that was sent along is a field too: its text.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_FORM:
-            raise InvalidError("The form is larger than any of these pages.", code="form_too_large")
+    if files and kind == "multipart/form-data":
+        return await _read_parts(request, largest, most_fields)
+    body = b"".join([part async for part in _bounded(request, largest)])
     if kind != "application/x-www-form-urlencoded":
         raise InvalidError("This is not a form of these pages.", code="form_invalid")
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=50, errors="strict"))
+        text = body.decode()
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=most_fields, errors="strict"))
     except ValueError as error:
         raise InvalidError("This is not a form of these pages.", code="form_invalid") from error
+
+
+async def _bounded(request: Request, largest: int) -> AsyncIterator[bytes]:
+    seen = 0
+    async for part in request.stream():
+        seen += len(part)
+        if seen > largest:
+            raise InvalidError("The form is larger than any of these pages.", code="form_too_large")
+        yield part
+
+
+async def _read_parts(request: Request, largest: int, most_fields: int) -> dict[str, str]:
+    parser = MultiPartParser(
+        request.headers,
+        _bounded(request, largest),  # type: ignore[arg-type] # it only iterates
+        max_files=1,
+        max_fields=most_fields,
+        max_part_size=largest,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise InvalidError("This is not a form of these pages.", code="form_invalid") from error
+    fields = {}
+    try:
+        for name, value in form.items():
+            # What is no UTF-8 is no code either, and is then told so.
+            fields[name] = (
+                (await value.read()).decode("utf-8-sig", errors="replace")
+                if isinstance(value, UploadFile)
+                else value
+            )
+    finally:
+        await form.close()
+    return fields
 
 
 def check_token(request: Request, form: dict[str, str], token: str) -> None:

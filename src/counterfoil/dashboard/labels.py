@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -128,12 +129,32 @@ NOT_NAMED: Final[dict[str, str]] = {
     "grade": N_("Not graded"),
 }
 PERIODS: Final[dict[str, str]] = {"day": N_("by day"), "week": N_("by week"), "month": N_("by month")}
-JOB_STATES: Final[dict[str, str]] = {
+
+
+@dataclass(frozen=True)
+class JobWords:
+    """What the page of a job says."""
+
+    title: str
+    failed: str
+    states: dict[str, str]
+
+
+_JOB_STATES: Final[dict[str, str]] = {
     "queued": N_("Waiting for a worker"),
     "running": N_("Reading, linking and counting"),
     "succeeded": N_("Done"),
     "failed": N_("It failed"),
 }
+JOBS: Final[dict[str, JobWords]] = {
+    "analysis": JobWords(N_("Campaigns are being analysed"), N_("The analysis failed"), _JOB_STATES),
+    "codes": JobWords(
+        N_("Codes are being made"),
+        N_("The codes could not be made"),
+        {**_JOB_STATES, "running": N_("Making codes")},
+    ),
+}
+"""By the kind of job."""
 THEMES: Final[dict[str, str]] = {"auto": N_("As the device"), "light": N_("Light"), "dark": N_("Dark")}
 VOUCHER_FILTERS: Final[dict[str, str]] = {
     "all": N_("All"),

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from counterfoil.dashboard import labels
+from counterfoil.dashboard import labels, run_labels
 from counterfoil.dashboard.preferences import LANGUAGES, THEMES, Language
 from counterfoil.dashboard.words import words_of
 
@@ -49,7 +49,13 @@ def environment(language: Language) -> Environment:
         }
     )
     made.globals.update(
-        static=_static, words=words, labels=labels, languages=LANGUAGES, themes=THEMES, count_of=words.count
+        static=_static,
+        words=words,
+        labels=labels,
+        runs=run_labels,
+        languages=LANGUAGES,
+        themes=THEMES,
+        count_of=words.count,
     )
     return made
 

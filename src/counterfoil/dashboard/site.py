@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,11 +19,16 @@ from counterfoil.dashboard import (
     analyses,
     breaks,
     campaign,
+    campaign_codes,
+    campaign_form,
+    campaign_list,
+    campaign_run,
     merchants,
     overview,
     preferences,
     sign_in,
     voucher,
+    voucher_actions,
     voucher_list,
     webhook_deliveries,
     webhooks,
@@ -33,6 +38,8 @@ from counterfoil.dashboard.visits import error_page, page
 
 STATIC: Final = Path(__file__).parent / "static"
 _GET, _POST = ["GET"], ["POST"]
+_TERMS: Final[dict[str, Any]] = {"largest": campaign_form.LARGEST, "most_fields": campaign_form.MOST_FIELDS}
+_CODES: Final[dict[str, Any]] = {"largest": campaign_run.LARGEST, "files": True}
 
 
 def create_pages(app: App) -> Starlette:
@@ -48,9 +55,25 @@ def create_pages(app: App) -> Starlette:
         Route("/m/{merchant}/analyses", page(analyses.submit), methods=_POST),
         Route("/m/{merchant}/jobs/{job_id}", page(analyses.show), methods=_GET),
         Route("/m/{merchant}/jobs/{job_id}/events", page(analyses.events), methods=_GET),
+        Route("/m/{merchant}/campaigns", page(campaign_list.show), methods=_GET),
+        Route("/m/{merchant}/new-campaign", page(campaign_form.new), methods=_GET),
+        Route("/m/{merchant}/new-campaign", page(campaign_form.create, **_TERMS), methods=_POST),
+        # Campaigns of other systems may have any id: what is not run here is looked up by its whole address.
+        Route("/m/{merchant}/campaigns/{campaign_id}/edit", page(campaign_form.edit), methods=_GET),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/edit", page(campaign_form.change, **_TERMS), methods=_POST
+        ),
+        Route("/m/{merchant}/campaigns/{campaign_id}/counters", page(campaign_run.counters), methods=_GET),
+        Route("/m/{merchant}/campaigns/{campaign_id}/codes.csv", page(campaign_codes.export), methods=_GET),
         Route("/m/{merchant}/campaigns/{campaign_id:path}", page(campaign.show), methods=_GET),
+        Route("/m/{merchant}/campaigns/{campaign_id}", page(campaign_run.act, **_CODES), methods=_POST),
         Route("/m/{merchant}/vouchers", page(voucher_list.show), methods=_GET),
         Route("/m/{merchant}/vouchers/{voucher_id:path}", page(voucher.show), methods=_GET),
+        Route(
+            "/m/{merchant}/vouchers/{voucher_id:path}",
+            page(voucher_actions.act, most_fields=600),
+            methods=_POST,
+        ),
         Route("/m/{merchant}/breaks", page(breaks.show), methods=_GET),
         Route("/m/{merchant}/webhooks", page(webhooks.show), methods=_GET),
         Route("/m/{merchant}/webhooks", page(webhooks.add), methods=_POST),

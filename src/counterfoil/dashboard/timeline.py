@@ -14,8 +14,8 @@ from counterfoil.merchants.merchants import Merchant
 from counterfoil.orders.queries import OrderLines
 
 Record = dict[str, Any]
-Kind = Literal["view", "order", "payment", "issuance", "redemption"]
-_RANKS: Final[dict[Kind, int]] = {"view": 0, "order": 1, "payment": 2, "issuance": 3, "redemption": 4}
+Kind = Literal["view", "order", "payment", "issuance", "redemption", "reservation", "reversal", "ended"]
+_RANKS: Final[dict[str, int]] = {"view": 0, "order": 1, "payment": 2, "issuance": 3, "redemption": 4}
 
 
 @dataclass(slots=True)
@@ -131,6 +131,9 @@ class Timeline:
             (N_("Discount"), self._money(record["discount_minor"])),
             (N_("Customer"), record["customer_id"]),
             (N_("Store"), self._store(record)),
+            # Recorded by other systems, a redemption names its payment only.
+            (N_("Order number"), record.get("order_id")),
+            (N_("Reversed"), self._money(record.get("reversed_minor") or None)),
         )
         event.notes += self._evidence(record)
         event.records = [(self.words.say(N_("Redemption")), record)]

@@ -109,14 +109,19 @@ class Visit:
 Handler = Callable[[Visit], Awaitable[Response]]
 
 
-def page(handler: Handler, *, signed_in: bool = True) -> Callable[[Request], Awaitable[Response]]:
-    """A handler as an endpoint: known visitors only unless said otherwise, checked forms, errors as pages."""
+def page(
+    handler: Handler, *, signed_in: bool = True, **form: Any
+) -> Callable[[Request], Awaitable[Response]]:
+    """A handler as an endpoint: known visitors only unless said otherwise, checked forms, errors as pages.
+
+    `form`: how large a form it takes, see `read_form`.
+    """
 
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, clock.now())
         try:
             if request.method == "POST":
-                visit.form = await read_form(request)
+                visit.form = await read_form(request, **form)
             await _recognise(visit)
             if visit.session is None and signed_in:
                 return _to_sign_in(request)

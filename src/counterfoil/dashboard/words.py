@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_datetime, format_time, get_day_names
 from babel.numbers import (
     format_currency,
     format_decimal,
@@ -57,6 +57,11 @@ def C_(context: str, message: str) -> str:  # noqa: N802 - as above
     return f"{context}{_CONTEXT}{message}"
 
 
+def digits_of(currency: str) -> int:
+    """Digits after the point of an amount in this currency."""
+    return _ISO_DIGITS.get(currency, get_currency_precision(currency))
+
+
 class Words:
     """How one language says things."""
 
@@ -91,7 +96,7 @@ class Words:
 
     def money(self, minor: int, currency: str, *, short: bool = False) -> str:
         """An amount in minor units, with its currency; `short` leaves the fraction of large amounts out."""
-        digits = _ISO_DIGITS.get(currency, get_currency_precision(currency))
+        digits = digits_of(currency)
         amount = Decimal(minor).scaleb(-digits)
         shown = 0 if short and abs(amount) >= 1000 else digits
         # A symbol of letters needs room: KWD 1.000, but $1.00.
@@ -120,6 +125,10 @@ class Words:
         """The local date of a time; `last_of_open`: the last day of a period that ends there, exclusively."""
         local = at - timedelta(microseconds=1) if last_of_open else at
         return self.day(local.astimezone(ZoneInfo(zone)).date())
+
+    def day_name(self, n: int) -> str:
+        """A short name of a day of the week, Monday being 0."""
+        return str(get_day_names("abbreviated", context="stand-alone", locale=self.locale)[n])
 
     def duration(self, seconds: float) -> str:
         """A length of time in the unit that people would use, with a digit where few are counted."""

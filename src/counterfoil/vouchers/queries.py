@@ -156,15 +156,28 @@ async def list_vouchers_of_customer(
     )
 
 
+_LATEST: Final = """
+    SELECT voucher_id FROM issuances WHERE merchant_id = :merchant_id AND campaign_id = :campaign_id
+    ORDER BY issued_at DESC LIMIT :limit"""
+
+
+async def last_issued(tx: ReadTx, *, merchant_id: UUID, campaign_id: str, limit: int) -> list[VoucherLine]:
+    """The vouchers of a campaign that were handed out last, the newest first."""
+    found = await _list_lines(
+        tx, _LATEST, {"merchant_id": merchant_id, "campaign_id": campaign_id, "limit": limit}
+    )
+    return sorted(found, key=lambda line: (line.issued_at is not None, line.issued_at), reverse=True)
+
+
 async def _lines(
     tx: ReadTx, keys: str, values: dict[str, Any], limit: int, cursor: str | None
 ) -> Page[VoucherLine]:
     after = "" if cursor is None else decode_cursor(cursor, kinds=(str,))[0]
-    found = await list_lines(tx, keys, {**values, "after": after, "limit": limit + 1})
+    found = await _list_lines(tx, keys, {**values, "after": after, "limit": limit + 1})
     return page_of(found, limit=limit, key=lambda line: (line.voucher_id,))
 
 
-async def list_lines(tx: ReadTx, keys: str, values: dict[str, Any]) -> list[VoucherLine]:
+async def _list_lines(tx: ReadTx, keys: str, values: dict[str, Any]) -> list[VoucherLine]:
     """The lines of the vouchers that `keys` names, a statement with their `voucher_id`, by their codes."""
     rows = await tx.all(_LINES.format(keys=keys), values)
     return [VoucherLine(**row._mapping) for row in rows]
