@@ -13,17 +13,23 @@ from fastapi import FastAPI
 from counterfoil import clock
 from counterfoil.access import keys
 from counterfoil.access.types import MERCHANT_SCOPES, SCOPES
+from counterfoil.api.verbs import ROUTES
 from counterfoil.app import App
 from counterfoil.db import jobs
 from counterfoil.db.transactions import begin
 from counterfoil.ids import format_id, new_id
 from counterfoil.linkage.campaigns import Computed, store
 from counterfoil.linkage.rejoin import rejoin
+from counterfoil.vouchers import campaigns, pool
+from counterfoil.vouchers.campaign_actions import ACTIONS
+from counterfoil.vouchers.campaigns import Limits
+from counterfoil.vouchers.terms import Terms
 from counterfoil.webhooks import deliveries, endpoints
 from tests.api.conftest import Caller
 from tests.builders import NOW, at, load
 
 Operation = tuple[str, str]
+TERMS = {"discount": {"kind": "amount", "amount_minor": 500}}
 
 SCOPE_OF: dict[Operation, str] = {
     ("GET", "/v1/vouchers/{voucher_id}/full-link"): "linkage:read",
@@ -50,6 +56,21 @@ SCOPE_OF: dict[Operation, str] = {
     ("GET", "/v1/webhook-deliveries"): "webhooks:read",
     ("GET", "/v1/webhook-deliveries/{delivery_id}"): "webhooks:read",
     ("POST", "/v1/webhook-deliveries/{delivery_id}/replay"): "webhooks:write",
+    ("POST", "/v1/campaigns"): "campaigns:write",
+    ("GET", "/v1/campaigns"): "campaigns:read",
+    ("GET", "/v1/campaigns/{campaign_id}"): "campaigns:read",
+    ("PATCH", "/v1/campaigns/{campaign_id}"): "campaigns:write",
+    **{("POST", f"/v1/campaigns/{{campaign_id}}/{action}"): "campaigns:write" for action in ACTIONS},
+    ("GET", "/v1/campaigns/{campaign_id}/counters"): "campaigns:read",
+    ("GET", "/v1/campaigns/{campaign_id}/counters/stream"): "campaigns:read",
+    ("POST", "/v1/campaigns/{campaign_id}/codes/generate"): "campaigns:write",
+    ("POST", "/v1/campaigns/{campaign_id}/codes"): "campaigns:write",
+    ("GET", "/v1/campaigns/{campaign_id}/codes/export"): "campaigns:read",
+    ("GET", "/v1/vouchers"): "vouchers:read",
+    ("GET", "/v1/vouchers/{voucher_id}"): "vouchers:read",
+    ("GET", "/v1/vouchers/{voucher_id}/qr.svg"): "vouchers:read",
+    ("GET", "/v1/redemptions"): "vouchers:read",
+    **{("POST", route.path): route.scope for route in ROUTES.values()},
 }
 OPEN: set[Operation] = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 FOR_NO_MERCHANT = {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/merchants", "/v1/merchants/{merchant}"}
@@ -58,7 +79,11 @@ FOR_NO_MERCHANT |= {"/v1/keys", "/v1/keys/{key_id}/revoke"}
 
 
 def _scope(operation: Operation) -> str:
-    return "records:write" if operation[1].endswith("/bulk") else SCOPE_OF[operation]
+    return "records:write" if _is_of_records(operation) else SCOPE_OF[operation]
+
+
+def _is_of_records(operation: Operation) -> bool:
+    return operation[1].endswith("/bulk") and operation not in SCOPE_OF
 
 
 @pytest.fixture
@@ -76,6 +101,16 @@ _BODIES: dict[str, Any] = {
     "/v1/webhooks": {"url": "https://hooks.invalid/"},
     "/v1/webhooks/{endpoint_id}": {},
     "/v1/webhooks/{endpoint_id}/replay": {"since": "2026-05-01T00:00:00Z"},
+    "/v1/campaigns": {"campaign_id": "new", "terms": TERMS},
+    "/v1/campaigns/{campaign_id}": {"name": "Bread for all"},
+    "/v1/campaigns/{campaign_id}/codes": {"codes": ["ONE"]},
+    "/v1/campaigns/{campaign_id}/codes/generate": {"count": 1},
+}
+_PARAMETERS: dict[str, dict[str, str]] = {
+    "/v1/vouchers": {"campaign_id": "none"},
+    "/v1/redemptions": {"order_id": "none"},
+    # Without it, it goes on for an hour.
+    "/v1/campaigns/{campaign_id}/counters/stream": {"for_seconds": "0"},
 }
 
 
@@ -85,7 +120,14 @@ async def _ask(client: httpx.AsyncClient, operation: Operation, **more: Any) -> 
     body = _BODIES.get(path, {"records": []}) if method in {"POST", "PATCH"} else None
     headers = {"idempotency-key": new_id().hex, **more.pop("headers", {})}
     url = re.sub(r"{(\w+)}", lambda m: more.get(m[1], "none"), path)
-    return await client.request(method, url, json=body, headers=headers)
+    return await client.request(method, url, json=body, headers=headers, params=_PARAMETERS.get(path))
+
+
+def _turn(operation: Operation) -> int:
+    """In the order of a campaign's life; deleting comes last, when all have been asked of what is deleted."""
+    word = operation[1].rpartition("/")[2]
+    last = len(ACTIONS) + 1
+    return last if operation[0] == "DELETE" else ACTIONS.index(word) + 1 if word in ACTIONS else 0
 
 
 def _plain(answer: httpx.Response, *ids: str) -> tuple[int, str]:
@@ -106,8 +148,19 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         line = {"campaign_id": "bread", "addressed": 1}
         computed = Computed(totals={"secret": 1}, lines={"campaign": [line]})
         await store(tx, analysis_id=analysis_id, merchant_id=merchant_id, taken_at=NOW, computed=computed)
-        await load(tx, merchant_id, "issuances", {"voucher_id": "BREAD", "issued_at": at(0)})
-        redemption = {"redemption_id": "r", "voucher_id": "BREAD", "redeemed_at": at(1)}
+        await campaigns.create(
+            tx,
+            merchant_id=merchant_id,
+            campaign_id="breadrun",
+            name=None,
+            kind=None,
+            attributes={},
+            terms=Terms.model_validate({**TERMS, "time_zone": "UTC"}),
+            limits=Limits(),
+            now=NOW,
+        )
+        await pool.bring(tx, merchant_id=merchant_id, campaign_id="breadrun", brought=["BREAD"], now=NOW)
+        redemption = {"redemption_id": "r", "voucher_id": "BREADCRUMB", "redeemed_at": at(1)}
         await load(tx, merchant_id, "redemptions", redemption)
         await rejoin(tx, merchant_id=merchant_id, kind="redemptions", keys=None, now=NOW)
         key, _ = await keys.create(
@@ -123,6 +176,7 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         "job_id": format_id("job", job.id),
         "analysis_id": format_id("analysis", analysis_id),
         "voucher_id": "BREAD",
+        "campaign_id": "breadrun",
         "merchant": format_id("merchant", merchant_id),
         "key_id": format_id("api_key", key.id),
         "endpoint_id": format_id("webhook_endpoint", endpoint.id),
@@ -131,8 +185,8 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
 
 
 async def test_every_operation_is_known_here(operations: list[Operation]) -> None:
-    assert {o for o in operations if not o[1].endswith("/bulk")} == set(SCOPE_OF)
-    assert len([o for o in operations if o[1].endswith("/bulk")]) == 14
+    assert {o for o in operations if not _is_of_records(o)} == set(SCOPE_OF)
+    assert len([o for o in operations if _is_of_records(o)]) == 14
 
 
 async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
@@ -142,6 +196,7 @@ async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
         "job_id": format_id("job", new_id()),
         "analysis_id": format_id("analysis", new_id()),
         "voucher_id": "BROOD",
+        "campaign_id": "broodrun",
         "merchant": format_id("merchant", new_id()),
         "key_id": format_id("api_key", new_id()),
         "endpoint_id": format_id("webhook_endpoint", new_id()),
@@ -149,8 +204,7 @@ async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
     }
     with_id = [o for o in operations if "{" in o[1]]
     assert with_id
-    # Deleting comes last, when all others have been asked of what is deleted.
-    for operation in sorted(with_id, key=lambda o: o[0] == "DELETE"):
+    for operation in sorted(with_id, key=_turn):
         (parameter,) = re.findall(r"{(\w+)}", operation[1])
         theirs = await _ask(grocer.client, operation, **secrets)
         nobodys = await _ask(grocer.client, operation, **unknown)
@@ -207,7 +261,7 @@ async def test_an_operators_key_says_for_which_merchant(
         if operation[1] in FOR_NO_MERCHANT:
             continue
         answer = await _ask(operator, operation, voucher_id="v", analysis_id=format_id("analysis", new_id()))
-        expected = "invalid" if operation[1].endswith("/bulk") else "merchant_missing"
+        expected = "invalid" if _is_of_records(operation) else "merchant_missing"
         assert (answer.status_code, answer.json()["code"]) == (422, expected), operation
     answer = await operator.post("/v1/stores/bulk", json={"records": [{"store_id": "s"}]})
     assert answer.json()["code"] == "merchant_missing"

@@ -13,6 +13,7 @@ from counterfoil.ids import PREFIXES
 from counterfoil.linkage.tables import STORED_BREAK_KINDS
 from counterfoil.settings import Settings
 from counterfoil.subscriptions import SUBSCRIBERS
+from counterfoil.vouchers.refusals import REFUSALS
 from counterfoil.worker.run import HANDLERS
 from tests.rules.source import ROOT, calls, text_of, trees
 
@@ -36,8 +37,9 @@ def _codes(tree: ast.Module) -> Iterator[str]:
                 targets=[ast.Name(id="_HTTP_CODES" | "_INVALID_STATES")], value=ast.Dict() as table
             ):
                 yield from filter(None, map(text_of, table.values))
-    for call in calls(tree, "FieldError"):
-        yield from filter(None, [text_of(call.args[1])])
+    for name in ("FieldError", "Refusal"):
+        for call in calls(tree, name):
+            yield from filter(None, [text_of(call.args[1])] if len(call.args) > 1 else [])
 
 
 def _all_codes() -> set[str]:
@@ -45,7 +47,7 @@ def _all_codes() -> set[str]:
     # Made from the kind of the id that was asked for.
     kinds = {text_of(call.args[0]) for tree in trees().values() for call in calls(tree, "parse_id")}
     assert kinds <= set(PREFIXES)
-    return found | {f"{kind}_not_found" for kind in kinds}
+    return found | {f"{kind}_not_found" for kind in kinds} | set(REFUSALS)
 
 
 def _documented(name: str) -> list[str]:

@@ -9,9 +9,12 @@ from fastapi_offline import FastAPIOffline
 
 from counterfoil import __version__
 from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system, verb_docs
+from counterfoil.api.campaign_codes import router as campaign_codes_router
+from counterfoil.api.campaigns import router as campaigns_router
 from counterfoil.api.middleware import Metrics, RequestMiddleware
 from counterfoil.api.problems import Problem
 from counterfoil.api.verbs import VerbRoutes
+from counterfoil.api.vouchers import router as vouchers_router
 from counterfoil.api.webhook_deliveries import router as webhook_deliveries_router
 from counterfoil.api.webhooks import router as webhooks_router
 from counterfoil.app import App
@@ -45,6 +48,9 @@ def create_api(platform: App) -> FastAPI:
     problems.install(api)
     v1 = APIRouter(prefix="/v1")
     for router in (linkage.router, records.create_router(), jobs.router, merchants.router, keys.router):
+        v1.include_router(router)
+    # After the full link, whose path a voucher's would take.
+    for router in (campaigns_router, campaign_codes_router, vouchers_router):
         v1.include_router(router)
     v1.include_router(webhooks_router)
     v1.include_router(webhook_deliveries_router)
