@@ -219,7 +219,8 @@ async def test_a_payment_that_says_no_amount_is_redeemed_as_it_was_reserved(worl
     reserved = await world.reserve(code, lines=lines)
     redeemed = await world.ask("redeem", voucher_id=code, order_id="o", transaction_id="t")
     assert redeemed.discount == reserved.discount
-    assert [(part.line_id, part.discount_minor) for part in (redeemed.discount or lines).lines] == [  # type: ignore[union-attr]
+    assert redeemed.discount is not None
+    assert [(part.line_id, part.discount_minor) for part in redeemed.discount.lines] == [
         ("1", 300), ("3", 100),
     ]  # fmt: skip
     again = await world.redeem(code, amount_minor=1100)

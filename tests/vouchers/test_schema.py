@@ -93,8 +93,8 @@ ATTACKS: list[tuple[str, str]] = [
     ("ck_reservations_discount_not_negative", RESERVATION.format("discount_minor = -1")),
     ("uq_reservations_held", """INSERT INTO reservations (merchant_id, reservation_id, voucher_id,
         campaign_id, order_id, state, discount_minor, reserved_at, expires_at)
-        SELECT merchant_id, 'twin', voucher_id, campaign_id, order_id, state, 0, now(), now() FROM reservations
-        WHERE merchant_id = :m"""),
+        SELECT merchant_id, 'twin', voucher_id, campaign_id, order_id, state, 0, now(), now()
+        FROM reservations WHERE merchant_id = :m"""),
     ("ck_campaign_usage_counts_not_negative", USAGE.format("claims = -1")),
     ("ck_campaign_usage_counts_not_negative", USAGE.format("redemptions = -1")),
     ("ck_campaign_usage_period_known", USAGE.format("period = 'year'")),

@@ -1,7 +1,8 @@
 """Voucher codes: how they look, how they are drawn, and how a mistyped one is found out.
 
 The last symbol is a check symbol by ISO 7064, hybrid system MOD M+1,M over the campaign's own alphabet of M
-symbols: it finds every single wrong symbol and all but very few swaps, where Luhn misses whole classes of them.
+symbols: it finds every single wrong symbol, and of the swaps of two neighbours all but one in 496 (M = 32), where
+Luhn misses whole classes of them.
 """
 
 from __future__ import annotations
