@@ -56,7 +56,7 @@ def test_every_single_wrong_symbol_is_found() -> None:
 def test_one_swap_of_neighbours_in_all_escapes_each_state_of_the_check(charset: str) -> None:
     """Of the swaps of two different symbols one in M(M-1)/2 is not found; with 32 symbols, 0.2 %.
 
-    A code that begins with one symbol stands for each state: the symbols that follow are swapped in all pairs.
+    Each first symbol brings the check into another of its states; what follows it is swapped in all pairs.
     """
     m = len(charset)
     missed, pairs = 0, list(combinations(charset, 2))

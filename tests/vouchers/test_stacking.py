@@ -5,7 +5,6 @@ import pytest
 from tests.vouchers.world import World
 
 
-
 @pytest.mark.parametrize("verbs", [("redeem", "redeem"), ("reserve", "reserve"), ("reserve", "redeem")])
 @pytest.mark.parametrize(
     ("first", "second", "together"),
