@@ -123,8 +123,19 @@ class Coalescer:
                         )
                     await _decide(connection, verb, batch)
                 except Exception as error:
-                    _log.warning("a batch failed", verb=verb, size=len(batch), exc_info=error)
-                    _fail(batch, translated(error))
+                    told = translated(error)
+                    known = isinstance(told, CounterfoilError)
+                    _log.warning(
+                        "a batch failed",
+                        verb=verb,
+                        size=len(batch),
+                        error=str(error),
+                        exc_info=None if known else error,
+                    )
+                    _fail(batch, told)
+                    if connection is not None and isinstance(told, UnavailableError):
+                        connection.terminate()
+                        connection = None
         finally:
             _fail(batch, UnavailableError("The server is stopping; try again.", code="stopping"))
             if connection is not None:

@@ -85,7 +85,7 @@ async def batch_connection(database_url: str, *, statement_timeout_seconds: floa
     }
     try:
         return await asyncpg.connect(url, server_settings=settings, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise UnavailableError(
             "The database is not there now; try again.", code="database_unavailable"
         ) from error

@@ -29,6 +29,7 @@ _TRANSLATED: Final = (
     NoConnectionFreeError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     OSError,
 )
 
@@ -167,7 +168,9 @@ def translated(error: BaseException) -> BaseException:
     state = str(getattr(cause, "sqlstate", None) or getattr(original, "sqlstate", None) or "")
     if isinstance(error, NoConnectionFreeError):
         return UnavailableError("Too many requests wait for the database; try again.", code="overloaded")
-    if isinstance(cause, (OSError, asyncpg.InterfaceError)) or state.startswith(_UNAVAILABLE_CLASSES):
+    # The driver loses its thread where a connection breaks at the wrong moment, and says so as an internal error.
+    lost = OSError, asyncpg.InterfaceError, asyncpg.InternalClientError
+    if isinstance(cause, lost) or state.startswith(_UNAVAILABLE_CLASSES):
         return UnavailableError("The database is not there now; try again.", code="database_unavailable")
     if state in {"40001", "40P01", "55P03"}:
         return ConflictError("Somebody else is changing the same thing; try again.", code="busy")

@@ -31,7 +31,7 @@ from counterfoil.app import App
 from counterfoil.cli.platform import with_platform
 from counterfoil.db import jobs, outbox, records
 from counterfoil.db.transactions import begin, read
-from counterfoil.demo import outputs, tables
+from counterfoil.demo import flash_sale, outputs, tables
 from counterfoil.demo.complete_journey import CURRENCY, MERCHANT_ID, MERCHANT_NAME, TIME_ZONE, CompleteJourney
 from counterfoil.demo.load import ORDER, records_of
 from counterfoil.errors import ConflictError
@@ -50,7 +50,8 @@ def demo(
 ) -> None:
     """Take the Complete Journey data through the platform, and say of every voucher what became of it.
 
-    Running it again changes nothing in the database and writes the same files.
+    Then a flash sale: more customers than vouchers, against a server of its own. Running it again changes
+    nothing of the data and writes the same files; it holds another sale.
     """
     started = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -74,6 +75,13 @@ async def _demo(app: App, out: Path, console: Console) -> outputs.Written:
             written, shown = await _write(app, merchant, journey, Path(place), out)
         progress.update(writing, total=1, completed=1)
     for table in shown:
+        console.print()
+        console.print(table)
+    with _progress(console) as progress:
+        selling = progress.add_task("holding a flash sale", total=None)
+        sale = await flash_sale.hold_sale(app)
+        progress.update(selling, total=1, completed=1)
+    for table in (flash_sale.figures_table(sale), flash_sale.invariants_table(sale)):
         console.print()
         console.print(table)
     await _tell_how_to_look(app, console)
