@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 from tests.conftest import new_database
+from tests.dashboard.running import run_fair
 from tests.dashboard.told import tell
 
 from counterfoil import clock
@@ -203,6 +204,7 @@ async def filled(cluster: URL, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         tea, other = await make_merchants(app)
         await fill(app, tea, RECORDS)
         await tell(app, tea.id)
+        await run_fair(app)
         async with httpx.AsyncClient() as nobody:
             yield Pages(app, nobody, tea, other)
         await engine.dispose()

@@ -87,23 +87,18 @@ async def run_fair(app: App) -> Merchant:
 
 
 async def _campaigns(tx: Tx, fair: Merchant) -> None:
-    await make(
-        tx, fair, "autumn", name="Autumn tasting 秋日品鉴", redemption_windows=None,
-        limits=Limits(50, 100_000, 40), stacking="any",
-    )  # fmt: skip
-    await make(
-        tx, fair, "gift", name="Gift card", state="stopped", discount={"kind": "stored_value", "amount_minor": 20000}
-    )  # fmt: skip
-    await make(
-        tx, fair, "print", name="<b>Printed</b>", state="draft", from_pool=True, discount={"kind": "amount", "amount_minor": 1000}
-    )  # fmt: skip
-    await make(
-        tx, fair, "lucky", state="paused", limits=Limits(10),
-        discount={"kind": "random", "pot_minor": 10_000, "smallest_minor": 100, "largest_minor": 5000},
-    )  # fmt: skip
-    await make(
-        tx, fair, "cake", name="Cake for nothing", state="ended", discount={"kind": "product", "product_id": "p-cake"}
-    )  # fmt: skip
+    """Autumn, and one in each other state, each of another kind of discount."""
+    limits = Limits(50, 100_000, 40)
+    name = "Autumn tasting 秋日品鉴"
+    await make(tx, fair, "autumn", name=name, redemption_windows=None, limits=limits, stacking="any")
+    gift = {"kind": "stored_value", "amount_minor": 20_000}
+    await make(tx, fair, "gift", name="Gift card", state="stopped", discount=gift)
+    off = {"kind": "amount", "amount_minor": 1000}
+    await make(tx, fair, "print", name="<b>Printed</b>", state="draft", from_pool=True, discount=off)
+    lucky = {"kind": "random", "pot_minor": 10_000, "smallest_minor": 100, "largest_minor": 5000}
+    await make(tx, fair, "lucky", state="paused", limits=Limits(10), discount=lucky)
+    cake = {"kind": "product", "product_id": "p-cake"}
+    await make(tx, fair, "cake", name="Cake for nothing", state="ended", discount=cake)
     await pool.bring(
         tx, merchant_id=fair.id, campaign_id="print", brought=["PRINT-1", "PRINT-2"], now=clock.now()
     )

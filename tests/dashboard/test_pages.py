@@ -40,6 +40,14 @@ PATHS = (
     "/m/tea-house/webhooks",
     "/m/tea-house/webhooks/deliveries",
     "/m/tea-house/webhooks/deliveries?state=failed",
+    "/m/tea-house/campaigns",
+    "/m/tea-house/new-campaign",
+    "/m/fair/campaigns",
+    "/m/fair/campaigns?state=paused",
+    *(f"/m/fair/campaigns/{name}" for name in ("autumn", "gift", "print", "lucky", "cake")),
+    "/m/fair/campaigns/autumn/edit",
+    "/m/fair/vouchers?code=P",
+    *(f"/m/fair/vouchers/{code}" for code in ("FREE", "HELD", "USED", "PART", "VOID", "BACK", "PRINT-1")),
 )
 
 

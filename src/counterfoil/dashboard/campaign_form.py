@@ -62,6 +62,7 @@ def _page(
         status=422 if errors else 200,
         values=values,
         errors=errors,
+        captions={},
         campaign=campaign,
         rows={name: window_rows(values, name) for name in WINDOWS},
         section="campaigns",

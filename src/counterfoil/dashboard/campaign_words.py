@@ -139,7 +139,7 @@ class TermsInWords:
     def _when(self, terms: Terms) -> list[Line]:
         say = self.words.say
         return [
-            (say(N_("Handed out")), self.period(terms)),
+            (say(N_("Handed out in")), self.period(terms)),
             (say(N_("Hours of claiming")), self._windows(terms.claim_windows)),
             (say(N_("Valid")), self._validity(terms)),
             (say(N_("Hours of use")), self._windows(terms.redemption_windows)),
