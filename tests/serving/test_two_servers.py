@@ -124,7 +124,7 @@ async def _shopper(client: httpx.AsyncClient, name: str, until: float, chance: r
 
 
 SECONDS = 10
-"""Of the random mix, on every run; `counterfoil campaigns verify` says the same of any campaign at any time."""
+"""Of the random mix; `counterfoil campaigns verify` proves any campaign at any time."""
 
 
 async def test_whatever_shoppers_do_at_once_counters_equal_rows_and_budget_the_sum_of_discounts(

@@ -1,0 +1,74 @@
+"""The examples of docs/vouchers.md do what the page says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.serving.conftest import Server, make_shop
+
+PAGE = Path(__file__).parents[2] / "docs" / "vouchers.md"
+BLOCK = re.compile(r"```(sh|json)\n(.*?)```", re.DOTALL)
+
+
+def like(found: Any, told: Any, where: str = "") -> None:
+    """Whether an answer is what the page tells, where it does not say `...`."""
+    if told == "...":
+        return
+    if isinstance(told, dict):
+        assert found.keys() == told.keys(), where
+        for name in told:
+            like(found[name], told[name], f"{where}/{name}")
+    elif isinstance(told, list):
+        assert len(found) == len(told), where
+        for number, (one, other) in enumerate(zip(found, told, strict=True)):
+            like(one, other, f"{where}/{number}")
+    else:
+        assert found == told, where
+
+
+def _run(script: str, place: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-eu", "-o", "pipefail", "-c", script]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=place, env=env, timeout=120
+    )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt-get install curl")
+async def test_the_examples_of_the_page_answer_what_it_tells(
+    serve: Callable[..., Server], database: URL, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    server = serve(DATABASE_URL=database.render_as_string(hide_password=False))
+    shop = await make_shop(engine)
+    server.wait()
+    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    key = shop.headers["authorization"].removeprefix("Bearer ")
+    # One script, so that a block knows the variables of those before it; each one's answers end with a mark.
+    script = "\necho; echo '<end>'\n".join(text for kind, text in blocks if kind == "sh")
+    env = {**os.environ, "HOST": server.url, "KEY": key}
+    done = await asyncio.to_thread(_run, script, tmp_path, env)
+    assert done.returncode == 0, done.stderr
+    answers = iter(done.stdout.split("<end>\n"))
+    answer, compared = "", 0
+    for kind, text in blocks:
+        if kind == "sh":
+            answer = next(answers)
+            assert '"status":5' not in answer
+        else:
+            like(json.loads(answer.strip().splitlines()[-1]), json.loads(text))
+            compared += 1
+    assert compared >= 5
+    async with engine.connect() as connection:
+        found = await connection.exec_driver_sql("SELECT state, uses FROM vouchers")
+        assert list(map(tuple, found)) == [("redeemed", 1)]
