@@ -61,7 +61,8 @@ async def find_answers(tx: Driven, keyed: Sequence[Keyed]) -> dict[tuple[str, st
     """
     db = await tx.driver()
     rows = await db.fetch(
-        """SELECT i.caller, i.key, i.request_hash, i.status, i.body FROM unnest($1::text[], $2::text[]) k(caller, key)
+        """SELECT i.caller, i.key, i.request_hash, i.status, i.body
+           FROM unnest($1::text[], $2::text[]) k(caller, key)
            JOIN idempotency_keys i ON i.caller = k.caller AND i.key = k.key""",
         [k.caller for k in keyed],
         [k.key for k in keyed],

@@ -1,8 +1,9 @@
 """Single requests made into batches: what arrives while the batch before is being written is the next one.
 
-The more load, the bigger the batch; there is no timer to wait for. Each runner has a connection of its own and
-decides one batch at a time. A batch that fails is decided again by halves, so that one request which cannot be
-decided never fails its neighbours. The queue is bounded: a request that finds it full is refused at once.
+The more load, the bigger the batch; there is no timer to wait for. Each runner has a connection of its own
+and decides one batch at a time. A batch that fails is decided again by halves, so that one request which
+cannot be decided never fails its neighbours. The queue is bounded: a request that finds it full is refused
+at once.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Coalescer:
     ) -> Answer:
         """Have requests decided in the next batch of this verb.
 
-        Raises `UnavailableError` (`overloaded`) where too many wait already, and whatever became of the batch.
+        Raises `UnavailableError` (`overloaded`) where too many wait already, and whatever became of the
+        batch.
         """
         if self._waiting >= self._settings.queue_limit:
             raise UnavailableError("Too many requests wait already; try again.", code="overloaded")
@@ -149,7 +151,7 @@ def _fail(batch: Sequence[Waiting], error: BaseException) -> None:
 
 
 async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waiting]) -> None:
-    """Decide a batch and answer each; by halves where that fails for another reason than the database's state."""
+    """Decide a batch and answer each; by halves where it fails though the database is there."""
     waiting = [w for w in batch if not w.future.done()]
     try:
         answers = await _once_more(connection, verb, waiting)
@@ -176,7 +178,7 @@ async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waitin
 async def _once_more(
     connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting]
 ) -> list[Answer | CounterfoilError]:
-    """Twice, where a drawn code was there already or somebody used the same Idempotency-Key at the same time."""
+    """Twice, where a drawn code was there already, or somebody used the same Idempotency-Key at once."""
     try:
         return await _in_one_transaction(connection, verb, waiting)
     except asyncpg.UniqueViolationError:

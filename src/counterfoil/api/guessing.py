@@ -1,8 +1,8 @@
 """Against guessing codes: how many unknown ones a key may ask for from one address in a minute.
 
-Kept in the memory of each process, for what it protects is the number of guesses, and a code has far more random
-bits than a few processes can make up for. What is refused is refused before the code is looked at, so that a
-right guess is answered as a wrong one.
+Kept in the memory of each process, for what it protects is the number of guesses, and a code has far more
+random bits than a few processes can make up for. What is refused is refused before the code is looked at, so
+that a right guess is answered as a wrong one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from counterfoil.errors import RateLimitedError
 
 WINDOW_SECONDS: Final = 60.0
 OF_A_KEY: Final = 20
-"""So many times more may all addresses together have of one key, which a merchant's server sends for many people."""
+"""So many times more may all addresses together have of one key: a merchant's server asks for many people."""
 _MOST_SUBJECTS: Final = 20_000
 
 Subject = tuple[UUID, str]
@@ -29,7 +29,7 @@ class Guesses:
         self._began = float("-inf")
 
     def check(self, key_id: UUID, address: str, *, moment: float) -> None:
-        """`RateLimitedError` (`too_many_guesses`) where too many were missed; `moment` is a monotonic clock's."""
+        """`RateLimitedError` (`too_many_guesses`) after too many misses; `moment` is a monotonic clock's."""
         if moment - self._began >= WINDOW_SECONDS:
             self._misses.clear()
             self._began = moment

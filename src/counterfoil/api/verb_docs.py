@@ -16,8 +16,8 @@ _REF: Final = "#/components/schemas/"
 _ABOUT: Final[dict[Verb, tuple[str, str]]] = {
     "issue": (
         "Hand out a voucher",
-        "To a customer, or to whoever will have the code, on the merchant's word: within the stock, whatever the "
-        "hour and the customer's limit. With a `voucher_id` this code of the pool.",
+        "To a customer, or to whoever will have the code, on the merchant's word: within the stock, "
+        "whatever the hour and the customer's limit. With a `voucher_id` this code of the pool.",
     ),
     "claim": (
         "Claim a voucher",
@@ -29,7 +29,7 @@ _ABOUT: Final[dict[Verb, tuple[str, str]]] = {
     ),
     "reserve": (
         "Reserve a voucher for an order",
-        "Keeps a use, and the discount of the budget, until the order is paid, given up, or the time runs out.",
+        "Keeps a use, and the discount of the budget, until the order is paid or given up, or time runs out.",
     ),
     "release": ("Release a reservation", "The order came to nothing: what was kept is free again."),
     "redeem": (

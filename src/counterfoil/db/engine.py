@@ -28,8 +28,9 @@ SERVER_SETTINGS: Final[Mapping[str, str]] = {
 
 PINNED: Final[Mapping[str, str]] = {
     "application_name": "counterfoil batches",
-    # Each statement is planned once for a connection, and looks rows up by their keys, however full or empty the
-    # tables were at that moment. Planning anew took more time than running; a plan for an empty table scans it.
+    # Each statement is planned once for a connection, and looks rows up by their keys, however full or empty
+    # the tables were at that moment. Planning anew took more time than running; a plan for an empty table
+    # scans it.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -76,7 +77,7 @@ def create_engine(
 
 
 async def batch_connection(database_url: str, *, statement_timeout_seconds: float = 60) -> asyncpg.Connection:
-    """A connection of one's own for the verbs' batches (see `PINNED`); `UnavailableError` if there is none."""
+    """A connection of one's own for the verbs' batches (see `PINNED`); `UnavailableError` if none is."""
     url = parse_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     settings = {
         **SERVER_SETTINGS,

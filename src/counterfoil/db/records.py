@@ -108,7 +108,7 @@ class RecordKind:
     announce: str | None = None
     """The column whose values the event `records.recorded` carries; None: nobody waits for this kind."""
     managed: str | None = None
-    """SQL over the stage `s`: whether a record is about something that is run here, and not for others to tell."""
+    """SQL over the stage `s`: whether a record is about what is run here, and not for others to tell."""
     moves: str | None = None
     """A column whose former values the event carries too: what a changed record no longer belongs to."""
 

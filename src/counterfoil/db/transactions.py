@@ -35,7 +35,7 @@ _TRANSLATED: Final = (
 
 
 class Driven(Protocol):
-    """A transaction as far as verbs with statements of their own need it: the driver's connection inside it."""
+    """A transaction as far as verbs with statements of their own need it: the driver inside it."""
 
     async def driver(self) -> asyncpg.Connection:
         """Asyncpg's own connection, inside the transaction."""
@@ -89,7 +89,7 @@ class Tx(ReadTx):
 
 
 class DriverTx:
-    """A writing transaction with the driver alone: for batches, where SQLAlchemy would be half of the time."""
+    """A writing transaction with the driver alone: in batches, SQLAlchemy would be half of the time."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -101,7 +101,7 @@ class DriverTx:
 
 @asynccontextmanager
 async def begin_on(connection: asyncpg.Connection) -> AsyncIterator[DriverTx]:
-    """A writing transaction on a connection that the caller keeps; committed, or rolled back, like `begin`'s."""
+    """A writing transaction on a connection that the caller keeps; it ends as `begin`'s does."""
     try:
         async with connection.transaction():
             yield DriverTx(connection)
@@ -168,7 +168,8 @@ def translated(error: BaseException) -> BaseException:
     state = str(getattr(cause, "sqlstate", None) or getattr(original, "sqlstate", None) or "")
     if isinstance(error, NoConnectionFreeError):
         return UnavailableError("Too many requests wait for the database; try again.", code="overloaded")
-    # The driver loses its thread where a connection breaks at the wrong moment, and says so as an internal error.
+    # The driver loses its thread where a connection breaks at the wrong moment, and says so as an internal
+    # error.
     lost = OSError, asyncpg.InterfaceError, asyncpg.InternalClientError
     if isinstance(cause, lost) or state.startswith(_UNAVAILABLE_CLASSES):
         return UnavailableError("The database is not there now; try again.", code="database_unavailable")

@@ -1,9 +1,9 @@
 """A batch of requests: lock the campaigns, read what is asked about, decide, write what changed.
 
-Whoever moves a voucher holds its campaign's lock. That lock is what every limit, budget and count rests on, and
-a batch pays for it once: the requests in it are decided in memory, in the order in which they came, and written
-by one statement for each table. Locks are taken in the order of their keys, so batches wait for each other
-and never both ways. See docs/decisions/0005.
+Whoever moves a voucher holds its campaign's lock. That lock is what every limit, budget and count rests on,
+and a batch pays for it once: the requests in it are decided in memory, in the order in which they came, and
+written by one statement for each table. Locks are taken in the order of their keys, so batches wait for each
+other and never both ways. See docs/decisions/0005.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ _USAGE: Final = """
 _SAME: Final = "r.merchant_id IS NOT DISTINCT FROM k.m"
 """The same merchant, said so that no index can be used for it. On a table that was never analysed every index
 that begins with the merchant looks as good as the one that is meant, and such a plan would be kept."""
-_RESERVATION: Final = """r.merchant_id, r.reservation_id, r.voucher_id, r.campaign_id, r.order_id, r.customer_id,
-    r.state, r.amount_minor, r.discount_minor, r.lines::text, r.reserved_at, r.expires_at"""
+_RESERVATION: Final = """
+    r.merchant_id, r.reservation_id, r.voucher_id, r.campaign_id, r.order_id, r.customer_id, r.state,
+    r.amount_minor, r.discount_minor, r.lines::text, r.reserved_at, r.expires_at"""
 _LAPSED: Final = f"""
     SELECT {_RESERVATION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
     JOIN reservations r ON {_SAME} AND r.campaign_id = k.id
@@ -88,7 +89,8 @@ _RESERVATIONS: Final = f"""
 _HELD: Final = f"""
     SELECT {_RESERVATION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
     JOIN reservations r ON {_SAME} AND r.voucher_id = k.id WHERE r.state = 'held'"""
-_REDEMPTION: Final = """r.merchant_id, r.redemption_id, r.voucher_id, r.campaign_id, r.customer_id, r.order_id,
+_REDEMPTION: Final = """
+    r.merchant_id, r.redemption_id, r.voucher_id, r.campaign_id, r.customer_id, r.order_id,
     r.transaction_id, r.store_id, r.amount_minor, r.discount_minor, r.lines::text, r.redeemed_at,
     r.reversed_minor, r.reversed_lines, r.reversed_at"""
 REFERENCE: Final = "coalesce('o' || r.order_id, 't' || r.transaction_id)"
@@ -101,7 +103,8 @@ _REDEMPTIONS: Final = f"""
 _POOL: Final = """
     SELECT p.* FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[]) k(m, id, taken, wanted)
     CROSS JOIN LATERAL (
-        SELECT v.merchant_id, v.voucher_id, v.campaign_id, v.state, v.customer_id, v.valid_from, v.valid_until,
+        SELECT v.merchant_id, v.voucher_id, v.campaign_id, v.state, v.customer_id, v.valid_from,
+               v.valid_until,
                v.max_redemptions, v.uses, v.holds, v.amount_minor, v.balance_minor, v.held_minor,
                v.void_reason, v.pool_position
         FROM vouchers v
@@ -184,7 +187,7 @@ def _arrays(keys: Iterable[Key]) -> tuple[list[UUID], list[str]]:
 
 
 async def lock(tx: Driven, keys: Iterable[Key], *, now: datetime, by: str = LOCK_CAMPAIGNS) -> Batch:
-    """Lock the campaigns of these keys (`by` says what they are keys of), and read their counters and terms."""
+    """Lock the campaigns of these keys (`by`: of what they are keys), and read their counters and terms."""
     db = await tx.driver()
     rows = await db.fetch(by, *_arrays(keys))
     books = {(row[0], row[1]): Book(*row) for row in rows}

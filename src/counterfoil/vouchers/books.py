@@ -1,7 +1,7 @@
 """What a verb decides on: campaigns, vouchers, reservations and redemptions as they are under the lock.
 
-Plain, changeable objects. A verb changes them as it goes through its requests, so that the second request of a
-batch sees what the first one did; `batches.py` reads them and writes back what changed.
+Plain, changeable objects. A verb changes them as it goes through its requests, so that the second request of
+a batch sees what the first one did; `batches.py` reads them and writes back what changed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Book:
     changed: bool = False
 
     def open(self, terms: Terms, now: datetime) -> None:
-        """Attach the terms, and work out once for the whole batch what day it is there and what is limited."""
+        """Attach the terms, and work out once for the batch what day it is there and what is limited."""
         self.terms = terms
         self.local_now = calendar.local(now, terms.time_zone)
         self.claim_limits = self._limits(terms.claims_per_customer.items())

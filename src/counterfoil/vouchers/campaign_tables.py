@@ -146,7 +146,7 @@ campaign_counters = Table(
 
 
 class UsageColumns(TypedColumns):
-    """How often a customer took part in a campaign in a calendar period; customer '': all of them together."""
+    """How often a customer took part in a calendar period; customer '': all of them together."""
 
     merchant_id = Column(Uuid, nullable=False)
     campaign_id = Column(Text, nullable=False)

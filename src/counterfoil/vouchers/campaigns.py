@@ -168,11 +168,12 @@ async def create(
     limits: Limits,
     now: datetime,
 ) -> RunCampaign:
-    """A new campaign, as a draft. `ConflictError` where this id is taken, `InvalidError` where a pot cannot be."""
+    """A new campaign, as a draft. `ConflictError` where the id is taken, `InvalidError` for an impossible pot."""
     _check_pot(terms, limits)
     values = {"merchant_id": merchant_id, "campaign_id": campaign_id, "now": now}
     made = await tx.first(
-        """INSERT INTO campaigns (merchant_id, campaign_id, name, kind, starts_at, ends_at, attributes, recorded_at)
+        """INSERT INTO campaigns (merchant_id, campaign_id, name, kind, starts_at, ends_at, attributes,
+                                  recorded_at)
            VALUES (:merchant_id, :campaign_id, :name, :kind, :starts_at, :ends_at,
                    CAST(:attributes AS jsonb), :now)
            ON CONFLICT DO NOTHING RETURNING 1""",
@@ -191,7 +192,8 @@ async def create(
     await tx.execute(
         """INSERT INTO campaign_counters (merchant_id, campaign_id, stock, budget_minor, max_redemptions,
                                           pot_left_minor, expired_through, created_at, changed_at)
-           VALUES (:merchant_id, :campaign_id, :stock, :budget_minor, :max_redemptions, :pot, :now, :now, :now)""",
+           VALUES (:merchant_id, :campaign_id, :stock, :budget_minor, :max_redemptions, :pot,
+                   :now, :now, :now)""",
         {**values, **_limits(limits), "pot": _pot(terms)},
     )
     return await get(tx, merchant_id=merchant_id, campaign_id=campaign_id)

@@ -1,8 +1,8 @@
 """Voucher codes: how they look, how they are drawn, and how a mistyped one is found out.
 
 The last symbol is a check symbol by ISO 7064, hybrid system MOD M+1,M over the campaign's own alphabet of M
-symbols: it finds every single wrong symbol, and of the swaps of two neighbours all but one in 496 (M = 32), where
-Luhn misses whole classes of them.
+symbols: it finds every single wrong symbol, and of the swaps of two neighbours all but one in 496 (M = 32),
+where Luhn misses whole classes of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CodeFormat(BaseModel):
         str | None,
         Field(
             max_length=LONGEST_CODE,
-            description="Instead of prefix and length: each `#` is a drawn symbol, such as SUN-####-####-####.",
+            description="Instead of prefix and length: each `#` is drawn, as in SUN-####-####-####.",
         ),
     ] = None
     check_symbol: Annotated[bool, Field(description="Whether the last symbol checks the others.")] = True
@@ -130,7 +130,7 @@ def generate(form: CodeFormat, count: int) -> Iterator[str]:
 
 
 def _random_values(m: int, drawn: int, count: int) -> Iterator[bytes]:
-    """Rows of `drawn` numbers below `m`, each equally likely: bytes above the last whole multiple are left out."""
+    """Rows of `drawn` numbers below `m`, each equally likely: bytes above the last multiple are left out."""
     most = 256 // m * m
     allowed = bytes(v % m for v in range(256))
     refused = bytes(range(most, 256))

@@ -1,8 +1,8 @@
 """What a voucher takes off an order. Pure arithmetic in minor units; the rules stand in docs/vouchers.md.
 
-One rounding rule: a share is rounded half up, once, on the total. The total is then allocated over the eligible
-lines in proportion to what they cost, by largest remainder, so that the parts sum to it. No line, and no order,
-ever goes below zero.
+One rounding rule: a share is rounded half up, once, on the total. The total is then allocated over the
+eligible lines in proportion to what they cost, by largest remainder, so that the parts sum to it. No line,
+and no order, ever goes below zero.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ async def find_due(tx: ReadTx, *, now: datetime) -> Due:
         {"now": now},
     )
     over = await tx.all(
-        f"""SELECT c.merchant_id, c.campaign_id FROM campaign_counters c JOIN campaigns p USING (merchant_id, campaign_id)
+        f"""SELECT c.merchant_id, c.campaign_id
+            FROM campaign_counters c JOIN campaigns p USING (merchant_id, campaign_id)
             WHERE c.state IN ('active', 'paused') AND p.ends_at <= :now LIMIT {_MOST_CAMPAIGNS}""",
         {"now": now},
     )
@@ -57,10 +58,11 @@ async def find_due(tx: ReadTx, *, now: datetime) -> Due:
 async def expire(
     tx: Tx, *, merchant_id: UUID, campaign_id: str, now: datetime, after: tuple[datetime, str] | None = None
 ) -> tuple[datetime, str] | None:
-    """Expire up to `ROUND` vouchers whose validity is over; where to go on (`after`), or None when all are done.
+    """Expire up to `ROUND` vouchers whose validity is over; where to go on (`after`), or None when all are
+    done.
 
-    In a campaign that has ended, all that were handed out and all that were not yet are over. What an order has
-    reserved is left alone: it expires when the reservation ends.
+    In a campaign that has ended, all that were handed out and all that were not yet are over. What an order
+    has reserved is left alone: it expires when the reservation ends.
     """
     values = {"merchant_id": merchant_id, "campaign_id": campaign_id, "now": now, "round": ROUND}
     book = await tx.first(

@@ -1,4 +1,4 @@
-"""Handing out vouchers: `claim` for customers, within the hours and limits of the campaign; `issue` for the merchant."""
+"""Handing out vouchers: customers claim, within hours and limits; the merchant issues."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def claim(tx: Driven, asked: Sequence[Asked[Claim]], *, now: datetime) -> 
 async def issue(tx: Driven, asked: Sequence[Asked[Issue]], *, now: datetime) -> list[Outcome]:
     """Hand out vouchers on the merchant's word: within the stock, whatever the hour and the customer's limit.
 
-    A `voucher_id` asks for this code, of the pool or newly brought; the same request again (same voucher, same
-    customer) gives the first outcome. Refusals beside those of `claim`: `voucher_not_found`,
+    A `voucher_id` asks for this code, of the pool or newly brought; the same request again (same voucher,
+    same customer) gives the first outcome. Refusals beside those of `claim`: `voucher_not_found`,
     `voucher_not_available`.
     """
     return await _hand_out(tx, asked, "issue", now)

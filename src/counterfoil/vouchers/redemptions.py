@@ -54,10 +54,10 @@ def _with_hold_back(
 async def redeem(tx: Driven, asked: Sequence[Asked[Redeem]], *, now: datetime) -> list[Outcome]:
     """Use each voucher on its order. The same voucher for the same order again gives the first redemption.
 
-    An order that reserved the voucher uses what it reserved, and is not asked again what was asked then. Comes it
-    after the reservation ran out, it is redeemed if that is still possible (`note`: `reservation_expired`), and
-    otherwise refused as anybody else. Refusals: those of `validate`, `reference_required`, `order_differs`,
-    `redemption_reversed`.
+    An order that reserved the voucher uses what it reserved, and is not asked again what was asked then.
+    Comes it after the reservation ran out, it is redeemed if that is still possible (`note`:
+    `reservation_expired`), and otherwise refused as anybody else. Refusals: those of `validate`,
+    `reference_required`, `order_differs`, `redemption_reversed`.
     """
     batch, uses = await open_for_use(tx, asked, now=now)
     outcomes = [_redeem(batch, a, u) for a, u in zip(asked, uses, strict=True)]

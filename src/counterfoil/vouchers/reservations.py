@@ -51,7 +51,7 @@ async def open_for_use(
 
 
 def end(batch: Batch, reservation: Reservation, state: ReservationState) -> None:
-    """End a reservation that holds, and give back what it held. The voucher is settled by the caller's verb."""
+    """End a reservation that holds, give back what it held, and settle the voucher."""
     book, voucher = (
         batch.book_of(reservation),
         batch.vouchers[reservation.merchant_id, reservation.voucher_id],

@@ -18,9 +18,9 @@ from counterfoil.vouchers.reservations import count, end
 async def reverse(tx: Driven, asked: Sequence[Asked[Reverse]], *, now: datetime) -> list[Outcome]:
     """Give back what redemptions used: wholly, or the discount of some lines.
 
-    The discount goes back to the budget, and to the balance of a stored value, at once; the use, the counts and
-    the redemption's place come back when nothing of the redemption is left. Reversing again changes nothing and
-    says so. Refusals: `redemption_not_found`, `line_unknown`.
+    The discount goes back to the budget, and to the balance of a stored value, at once; the use, the counts
+    and the redemption's place come back when nothing of the redemption is left. Reversing again changes
+    nothing and says so. Refusals: `redemption_not_found`, `line_unknown`.
     """
     keys = [(a.merchant_id, a.request.redemption_id) for a in asked]
     batch = await batches.lock(tx, keys, now=now, by=batches.LOCK_OF_REDEMPTIONS)

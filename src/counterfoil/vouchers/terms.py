@@ -190,7 +190,7 @@ class Terms(_Part):
     )
     stacking: Stacking = Field(
         "one_per_campaign",
-        description="`alone`: no other voucher on the order; `one_per_campaign`: no other one of this campaign.",
+        description="`alone`: no other voucher on the order; `one_per_campaign`: no other of this one.",
     )
     transferable: bool = Field(False, description="Whether somebody else than its holder may use a voucher.")
     reservation_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = Field(

@@ -86,8 +86,9 @@ def decide(
 ) -> tuple[list[str], Given]:
     """Every reason why not (none: it can be used), and the discount.
 
-    `promised`: this order's reservation, whose hold the caller has given back for the moment. What was true when
-    it was made is not asked again: neither the hour, nor the campaign's state, nor the voucher's validity.
+    `promised`: this order's reservation, whose hold the caller has given back for the moment. What was true
+    when it was made is not asked again: neither the hour, nor the campaign's state, nor the voucher's
+    validity.
     """
     book = batch.book_of(voucher)
     why: list[str] = []

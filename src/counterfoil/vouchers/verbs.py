@@ -1,4 +1,4 @@
-"""All verbs under one name: what the API, the commands and the jobs call, and what is told of it afterwards."""
+"""All verbs under one name, for the API, the commands and the pages, and what is told of them."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ async def list_of_campaign(
         moment = cursor_time(ends_after) if ends_after else _FIRST
         values |= {"endless_code": "", "ends_after": moment, "code": code}
         parts.insert(0, _OF_CAMPAIGN.format(where=_ENDING + of_state))
-    statement = f"{' UNION ALL '.join(parts)} ORDER BY valid_until NULLS LAST, voucher_id LIMIT :limit"
+    statement = f"SELECT * FROM ({' UNION ALL '.join(parts)}) k ORDER BY valid_until, voucher_id LIMIT :limit"
     rows = await tx.all(statement, {**values, **({"state": state} if state is not None else {})})
     return page_of([_voucher(row) for row in rows], limit=limit, key=_place)
 

@@ -1,7 +1,7 @@
 """Writing what a batch decided: one statement, whatever the size of the batch.
 
-The rows travel as JSON, each object by the names of its fields, and PostgreSQL takes the columns it needs. (As
-arrays they took the driver longer to encode than the database to write.)
+The rows travel as JSON, each object by the names of its fields, and PostgreSQL takes the columns it needs.
+(As arrays they took the driver longer to encode than the database to write.)
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _KEY: Final = "merchant_id uuid, voucher_id text, campaign_id text"
 _NEW_VOUCHERS: Final = f"""
     INSERT INTO vouchers (merchant_id, voucher_id, campaign_id, state, customer_id, valid_from, valid_until,
                           max_redemptions, amount_minor, balance_minor, recorded_at, changed_at)
-    SELECT *, $1, $1 FROM json_to_recordset($%) AS k({_KEY}, state text, customer_id text, valid_from timestamptz,
-        valid_until timestamptz, max_redemptions int, amount_minor bigint, balance_minor bigint)"""
+    SELECT *, $1, $1 FROM json_to_recordset($%) AS k({_KEY}, state text, customer_id text,
+        valid_from timestamptz, valid_until timestamptz, max_redemptions int, amount_minor bigint,
+        balance_minor bigint)"""
 _CHANGED_VOUCHERS: Final = f"""
     UPDATE vouchers v
     SET state = k.state, customer_id = k.customer_id, valid_from = k.valid_from, valid_until = k.valid_until,
@@ -28,8 +29,8 @@ _CHANGED_VOUCHERS: Final = f"""
         held_minor = k.held_minor, void_reason = k.void_reason,
         changed_at = CASE WHEN k.moved THEN $1 ELSE v.changed_at END
     FROM json_to_recordset($%) AS k({_KEY}, state text, customer_id text, valid_from timestamptz,
-        valid_until timestamptz, uses int, holds int, amount_minor bigint, balance_minor bigint, held_minor bigint,
-        void_reason text, moved bool)
+        valid_until timestamptz, uses int, holds int, amount_minor bigint, balance_minor bigint,
+        held_minor bigint, void_reason text, moved bool)
     WHERE v.merchant_id = k.merchant_id AND v.voucher_id = k.voucher_id"""
 _ISSUANCES: Final = f"""
     INSERT INTO issuances (merchant_id, voucher_id, campaign_id, customer_id, channel, store_id, order_id,
@@ -37,7 +38,8 @@ _ISSUANCES: Final = f"""
     SELECT *, $1, $1 FROM json_to_recordset($%) AS k({_KEY}, customer_id text, channel text, store_id text,
         order_id text)"""
 _NEW_RESERVATIONS: Final = f"""
-    INSERT INTO reservations (merchant_id, voucher_id, campaign_id, reservation_id, order_id, customer_id, state,
+    INSERT INTO reservations (merchant_id, voucher_id, campaign_id, reservation_id, order_id, customer_id,
+                              state,
                               amount_minor, discount_minor, lines, expires_at, reserved_at)
     SELECT *, $1 FROM json_to_recordset($%) AS k({_KEY}, reservation_id text, order_id text, customer_id text,
         state text, amount_minor bigint, discount_minor bigint, lines jsonb, expires_at timestamptz)"""
@@ -47,8 +49,10 @@ _ENDED_RESERVATIONS: Final = """
     WHERE r.merchant_id = k.merchant_id AND r.reservation_id = k.reservation_id"""
 _NEW_REDEMPTIONS: Final = f"""
     INSERT INTO redemptions (merchant_id, voucher_id, campaign_id, redemption_id, customer_id, order_id,
-                             transaction_id, store_id, amount_minor, discount_minor, lines, redeemed_at, recorded_at)
-    SELECT *, $1, $1 FROM json_to_recordset($%) AS k({_KEY}, redemption_id text, customer_id text, order_id text,
+                             transaction_id, store_id, amount_minor, discount_minor, lines, redeemed_at,
+                             recorded_at)
+    SELECT *, $1, $1 FROM json_to_recordset($%) AS k({_KEY}, redemption_id text, customer_id text,
+        order_id text,
         transaction_id text, store_id text, amount_minor bigint, discount_minor bigint, lines jsonb)"""
 _REVERSED_REDEMPTIONS: Final = """
     UPDATE redemptions r
@@ -64,7 +68,8 @@ _REVERSALS: Final = """
 _USAGE: Final = """
     INSERT INTO campaign_usage AS u (merchant_id, campaign_id, customer_id, period, period_start, claims,
                                      redemptions)
-    SELECT * FROM json_to_recordset($%) AS k(merchant_id uuid, campaign_id text, customer_id text, period text,
+    SELECT * FROM json_to_recordset($%) AS k(merchant_id uuid, campaign_id text, customer_id text,
+        period text,
         period_start date, claims int, redemptions int)
     ON CONFLICT (merchant_id, campaign_id, customer_id, period, period_start)
     DO UPDATE SET claims = u.claims + excluded.claims, redemptions = u.redemptions + excluded.redemptions"""
@@ -84,7 +89,8 @@ _BOOKS: Final = """
         redeemed = k.redeemed, expired = k.expired, voided = k.voided, changed_at = $1
     FROM json_to_recordset($%) AS k(merchant_id uuid, campaign_id text, handed_out bigint, spent_minor bigint,
         held_minor bigint, redemptions bigint, holds bigint, pool_made bigint, pool_taken bigint,
-        pot_left_minor bigint, available bigint, issued bigint, reserved bigint, redeemed bigint, expired bigint,
+        pot_left_minor bigint, available bigint, issued bigint, reserved bigint, redeemed bigint,
+        expired bigint,
         voided bigint)
     WHERE c.merchant_id = k.merchant_id AND c.campaign_id = k.campaign_id"""
 
