@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
@@ -39,12 +39,20 @@ class WantedCodes(BaseModel):
     count: int = Field(ge=1, le=MOST_GENERATED)
 
 
+def _encodable(code: str) -> str:
+    if any("\ud800" <= symbol <= "\udfff" for symbol in code):
+        raise ValueError("half a surrogate pair is no text")
+    return code
+
+
 class BroughtCodes(BaseModel):
     """Codes from elsewhere: printable ASCII without spaces, at most 64 characters each."""
 
     model_config = ConfigDict(extra="forbid")
 
-    codes: Annotated[list[str], Field(min_length=1, max_length=MOST_BROUGHT)]
+    codes: Annotated[
+        list[Annotated[str, AfterValidator(_encodable)]], Field(min_length=1, max_length=MOST_BROUGHT)
+    ]
 
 
 class CodeAnswer(BaseModel):
