@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,39 +17,40 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counterfoil.db.engine import create_engine
 from counterfoil.db.transactions import Tx
 from counterfoil.errors import RefusedError
-from counterfoil.vouchers import expiry, reservations
+from counterfoil.vouchers import counters, expiry, reservations
 from counterfoil.vouchers.requests import Outcome
 from tests.builders import NOW
 from tests.conftest import new_database
 from tests.vouchers.model import Answer, Model, Rules
-from tests.vouchers.world import World, differences, make_world, reasons
+from tests.vouchers.world import World, make_world, reasons
 
 T = TypeVar("T")
 
 NAMES = st.sampled_from(["a", "b"])
 CUSTOMERS = st.sampled_from([None, "x", "y"])
-ORDERS = st.sampled_from(["o1", "o2", "o3", "o4"])
-AMOUNTS = st.sampled_from([0, 300, 305, 1000])
-PLACES = st.integers(0, 15)
-FEW = st.none() | st.integers(0, 3)
+ORDERS = st.sampled_from(["o1", "o2", "o3"])
+AMOUNTS = st.sampled_from([1000, 1000, 30, 305, 0])
+PLACES = st.integers(0, 9)
+# Where everything is limited nothing happens: most campaigns have few limits, and few of those are none.
+FEW = st.sampled_from([None, None, None, None, None, None, 1, 2, 3, 0])
 RULES = st.builds(
     Rules,
     kind=st.sampled_from(["amount", "percent", "stored"]),
     amount=st.sampled_from([10, 50]),
-    stock=st.none() | st.integers(0, 6),
-    budget=st.sampled_from([None, 0, 40, 100, 1000]),
-    redemptions=st.none() | st.integers(0, 4),
-    uses=st.sampled_from([1, 1, 2, None, 0]),
+    stock=st.sampled_from([None, None, 3, 6]),
+    budget=st.sampled_from([None, None, None, 100, 200, 0]),
+    redemptions=st.sampled_from([None, None, None, 3, 1]),
+    uses=st.sampled_from([1, 1, 1, 2, 2, None, 0]),
     claims_each=FEW,
     claims_each_day=FEW,
     claims_day=FEW,
     used_each=FEW,
     used_each_day=FEW,
     used_day=FEW,
-    minimum=st.sampled_from([0, 304]),
+    minimum=st.sampled_from([0, 0, 304]),
     stacking=st.sampled_from(["alone", "one_per_campaign", "any"]),
     transferable=st.booleans(),
-    hours=st.sampled_from([None, 1, 20]),
+    hours=st.sampled_from([None, 20, 1]),
 )
 USES = st.lists(st.tuples(PLACES, ORDERS, CUSTOMERS, AMOUNTS), min_size=1, max_size=3)
 
@@ -119,14 +120,21 @@ class Campaigns(RuleBasedStateMachine):
         for name, rules in (("a", a), ("b", b)):
             self.wait(self.world.campaign(name, **said(rules)))
             self.model.rules[name] = rules
+            self.hand_out("issue", name, [None, "x", "x"])
 
     @invariant()
     def counters_are_what_was_counted(self) -> None:
-        assert self.wait(differences(self.world.tx, self.world.merchant_id)) == []
-        for name in self.model.rules:
-            counters = asdict(self.wait(self.world.counters(name)))
-            expected = self.model.counters(name)
-            assert {key: counters[key] for key in expected} == expected
+        self.wait(self.compare_counters())
+
+    async def compare_counters(self) -> None:
+        """The counters, the rows and the model say the same."""
+        tx, merchant_id = self.world.tx, self.world.merchant_id
+        rows = await tx.all("SELECT * FROM campaign_counters WHERE merchant_id = :m", {"m": merchant_id})
+        assert len(rows) == len(self.model.rules)
+        for row in rows:
+            expected = self.model.counters(row.campaign_id)
+            assert {key: getattr(row, key) for key in expected} == expected
+            assert await counters.verify(tx, merchant_id=merchant_id, campaign_id=row.campaign_id) == []
 
     def pick(self, things: dict[str, T], place: int) -> str | None:
         """One of what there is."""
@@ -206,7 +214,7 @@ class Campaigns(RuleBasedStateMachine):
         for code, outcome in zip(codes, self.ask("void", requests), strict=True):
             compare(outcome, self.model.void_(code, restock=restock))
 
-    @rule(minutes=st.sampled_from([1, 14, 16, 61, 5 * 60, 13 * 60]))
+    @rule(minutes=st.sampled_from([1, 14, 16, 61, 5 * 60]))
     def let_time_pass(self, minutes: int) -> None:
         self.world.later(minutes=minutes)
         self.model.now += timedelta(minutes=minutes)
@@ -223,9 +231,7 @@ class Campaigns(RuleBasedStateMachine):
         for name in ("a", "b"):
             self.model.sweep(name)
 
-    @rule(
-        name=NAMES, to=st.sampled_from(["paused", "paused", "active", "active", "active", "stopped", "ended"])
-    )
+    @rule(name=NAMES, to=st.sampled_from([*["active"] * 6, "paused", "paused", "stopped", "ended"]))
     def move(self, name: str, to: Any) -> None:
         allowed = {
             "active": {"paused", "stopped", "ended"},
@@ -242,7 +248,7 @@ class Campaigns(RuleBasedStateMachine):
             assert to in {have, *allowed[have]}
             self.model.rules[name].state = to
 
-    @rule(name=NAMES, stock=FEW, budget=st.sampled_from([None, 0, 60]), redemptions=FEW)
+    @rule(name=NAMES, stock=FEW, budget=st.sampled_from([None, None, 100]), redemptions=FEW)
     def change_the_limits(
         self, name: str, stock: int | None, budget: int | None, redemptions: int | None
     ) -> None:
@@ -275,7 +281,7 @@ def test_campaigns_do_what_the_model_does(cluster: URL) -> None:
             run_state_machine_as_test(
                 lambda: Campaigns(runner, connection),  # type: ignore[arg-type]
                 settings=settings(
-                    max_examples=25,
+                    max_examples=int(os.environ.get("EX", "30")),
                     stateful_step_count=40,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
