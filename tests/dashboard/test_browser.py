@@ -310,11 +310,10 @@ async def test_the_counters_of_a_campaign_change_while_one_looks(site: Site, fil
         await make(tx, fair, "live", limits=Limits(20, 10_000))
     async with site.visit() as page, site.visit(java_script_enabled=False) as plain:
         await page.goto("/m/fair/campaigns/live")
-        shown = "document.querySelector('[data-figure=\"{}\"]').textContent"
-        assert await page.evaluate(shown.format("stock.used")) == "0"
+        assert await page.inner_text("[data-figure='stock.used']") == "0"
         async with begin(filled.app.engine) as tx:
             await ask(tx, fair.id, "claim", campaign_id="live", customer_id="c1")
-        await page.wait_for_function(shown.format("stock.left") + " === '19'")
+        await page.wait_for_selector("[data-figure='stock.left']:text-is('19')")
         assert await page.get_attribute("[data-bar='stock.used']", "width") == "5"
         assert await page.get_attribute("[data-bar='state.issued']", "width") == "100"
         assert not await page.is_visible("[data-moved]")

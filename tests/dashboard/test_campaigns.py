@@ -29,10 +29,12 @@ EN, ZH = {"Accept-Language": "en"}, {"Accept-Language": "zh"}
 
 
 async def _post(
-    pages: Pages, path: str, *, headers: dict[str, str] = EN, files: Any = None, **form: Any
+    pages: Pages, path: str, *, language: str = "en", files: Any = None, **form: Any
 ) -> httpx.Response:
     token = token_of((await pages.client.get("/m/tea-house", headers=EN)).text)
-    return await pages.client.post(path, data={"token": token, **form}, headers=headers, files=files)
+    return await pages.client.post(
+        path, data={"token": token, **form}, headers={"Accept-Language": language}, files=files
+    )
 
 
 def _fields(html: str) -> dict[str, str]:
@@ -134,7 +136,7 @@ async def test_a_mistake_is_told_beside_its_field_and_nothing_that_was_typed_is_
     kept = _fields(answer.text)
     assert kept[name] == typed
     assert (kept["name"], kept["scope.stores"], kept["transferable"]) == ("My &amp; name", "S1\nS2", "on")
-    chinese = await _post(tea, NEW, headers=ZH, **{**kept, name: typed})
+    chinese = await _post(tea, NEW, language="zh", **{**kept, name: typed})
     assert chinese.status_code == 422
     assert said not in text_of(chinese.text)
 
@@ -282,7 +284,7 @@ async def test_each_move_does_what_it_says_and_the_final_ones_ask_first(pages: P
     over = await _post(pages, here, do="resume")
     assert over.status_code == 422
     assert "the campaign has come into another state meanwhile" in over.text
-    assert "活动的状态已经改变" in (await _post(pages, here, headers=ZH, do="resume")).text
+    assert "活动的状态已经改变" in (await _post(pages, here, language="zh", do="resume")).text
 
 
 async def test_codes_are_asked_for_and_the_job_is_shown_to_its_end(pages: Pages) -> None:
