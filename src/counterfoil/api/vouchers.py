@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from datetime import datetime
 from typing import Annotated
 
-import segno
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +13,7 @@ from counterfoil.api.problems import responses
 from counterfoil.db.transactions import read
 from counterfoil.errors import InvalidError
 from counterfoil.vouchers import voucher_queries
+from counterfoil.vouchers.qr_codes import qr_svg
 from counterfoil.vouchers.types import ReservationState, VoucherState
 from counterfoil.vouchers.voucher_queries import MOST_SHOWN
 
@@ -225,13 +224,6 @@ async def get_qr(voucher_id: VoucherId, act: Reading) -> Svg:
     async with read(act.engine) as tx:
         found = await voucher_queries.get_voucher(tx, merchant_id=merchant_id, voucher_id=voucher_id)
     return Svg(qr_svg(found.voucher_id), headers={"X-Content-Type-Options": "nosniff"})
-
-
-def qr_svg(code: str) -> bytes:
-    """A code as a QR code in SVG."""
-    image = io.BytesIO()
-    segno.make(code, error="m", micro=False).save(image, kind="svg", scale=8, border=4)
-    return image.getvalue()
 
 
 @router.get("/vouchers/{voucher_id:path}", responses=responses(404), summary="Get a voucher")

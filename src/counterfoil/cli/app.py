@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "db": ("counterfoil.cli.database:app", "The database: bring it up to date, and tell about it."),
     "merchants": ("counterfoil.cli.merchants:app", "The tenants of the platform."),
     "keys": ("counterfoil.cli.access:keys_app", "API keys, for programs."),
+    "campaigns": ("counterfoil.cli.campaigns:app", "Campaigns that are run here."),
+    "vouchers": ("counterfoil.cli.vouchers:app", "Vouchers of campaigns that are run here."),
     "webhooks": ("counterfoil.cli.webhooks:app", "Programs of customers that are told what happens."),
     "operators": ("counterfoil.cli.access:operators_app", "People who sign in to the pages."),
 }
