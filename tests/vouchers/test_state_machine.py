@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -281,7 +280,7 @@ def test_campaigns_do_what_the_model_does(cluster: URL) -> None:
             run_state_machine_as_test(
                 lambda: Campaigns(runner, connection),  # type: ignore[arg-type]
                 settings=settings(
-                    max_examples=int(os.environ.get("EX", "30")),
+                    max_examples=25,
                     stateful_step_count=40,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
