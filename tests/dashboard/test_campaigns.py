@@ -363,6 +363,16 @@ async def test_a_campaign_of_another_system_keeps_its_page(tea: Pages) -> None:
     assert (await tea.client.get("/m/tea-house/campaigns/tea/edit")).status_code == 404
 
 
+async def test_an_id_of_another_system_may_end_like_an_address_of_ours(pages: Pages) -> None:
+    async with begin(pages.app.engine) as tx:
+        await tx.execute(
+            """INSERT INTO campaigns (merchant_id, campaign_id, name, recorded_at)
+               VALUES (:m, 'tea/edit', 'Odd one', now())""",
+            {"m": pages.tea.id},
+        )
+    assert "Odd one" in (await pages.client.get(f"{HOME}/tea/edit", headers=EN)).text
+
+
 async def test_the_page_says_the_terms_in_words(tea: Pages) -> None:
     text = text_of((await tea.client.get("/m/fair/campaigns/lucky", headers=EN)).text)
     for said in (

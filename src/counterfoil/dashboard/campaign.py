@@ -7,13 +7,28 @@ from starlette.responses import Response
 from counterfoil.dashboard import campaign_run
 from counterfoil.dashboard.campaign_figures import read_figures
 from counterfoil.dashboard.labels import EVIDENCE, EVIDENCE_STATUSES, NAMED_BY_SOURCE
-from counterfoil.dashboard.visits import Visit
+from counterfoil.dashboard.visits import Handler, Visit
 from counterfoil.dashboard.voucher_list import PAGE_SIZE, filter_of
 from counterfoil.db.transactions import read
 from counterfoil.errors import NotFoundError
 from counterfoil.linkage import queries
 from counterfoil.vouchers import campaigns
 from counterfoil.vouchers.queries import Campaign, count_evidence, find_campaign, list_vouchers
+
+
+def or_recorded(handler: Handler, rest: str) -> Handler:
+    """A page below that of a campaign that is run here. Campaigns of other systems may have any id, one that
+    ends like this as well: where there is none to run, such a one is shown.
+    """
+
+    async def either(visit: Visit) -> Response:
+        try:
+            return await handler(visit)
+        except NotFoundError:
+            visit.request.path_params["campaign_id"] += rest
+            return await show(visit)
+
+    return either
 
 
 async def show(visit: Visit) -> Response:

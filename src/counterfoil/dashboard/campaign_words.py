@@ -66,7 +66,7 @@ class TermsInWords:
             return self.words.say(N_("%(first)s to %(last)s"), first=first, last=last)
         if first:
             return self.words.say(N_("from %(first)s"), first=first)
-        return self.words.say(N_("until %(last)s"), last=last) if last else self.words.say(N_("without end"))
+        return self.words.say(N_("until %(last)s"), last=last) if last else self.words.say(N_("at any time"))
 
     def groups(self, campaign: RunCampaign) -> list[tuple[str, list[Line]]]:
         """All terms, under the headings of the form."""
@@ -130,6 +130,8 @@ class TermsInWords:
         return self.words.say(N_(", ")).join(found) or self.words.say(N_("as often as they like"))
 
     def _together(self, terms: Terms) -> str:
+        if terms.claims_per_day is None and terms.redemptions_per_day is None:
+            return self.words.say(N_("as often as they like"))
         return self.words.say(
             N_("%(claims)s claims, %(uses)s uses"),
             claims=self._number(terms.claims_per_day),

@@ -33,6 +33,7 @@ from counterfoil.dashboard import (
     webhook_deliveries,
     webhooks,
 )
+from counterfoil.dashboard.campaign import or_recorded
 from counterfoil.dashboard.headers import HeadersMiddleware
 from counterfoil.dashboard.visits import error_page, page
 
@@ -58,13 +59,24 @@ def create_pages(app: App) -> Starlette:
         Route("/m/{merchant}/campaigns", page(campaign_list.show), methods=_GET),
         Route("/m/{merchant}/new-campaign", page(campaign_form.new), methods=_GET),
         Route("/m/{merchant}/new-campaign", page(campaign_form.create, **_TERMS), methods=_POST),
-        # Campaigns of other systems may have any id: what is not run here is looked up by its whole address.
-        Route("/m/{merchant}/campaigns/{campaign_id}/edit", page(campaign_form.edit), methods=_GET),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/edit",
+            page(or_recorded(campaign_form.edit, "/edit")),
+            methods=_GET,
+        ),
         Route(
             "/m/{merchant}/campaigns/{campaign_id}/edit", page(campaign_form.change, **_TERMS), methods=_POST
         ),
-        Route("/m/{merchant}/campaigns/{campaign_id}/counters", page(campaign_run.counters), methods=_GET),
-        Route("/m/{merchant}/campaigns/{campaign_id}/codes.csv", page(campaign_codes.export), methods=_GET),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/counters",
+            page(or_recorded(campaign_run.counters, "/counters")),
+            methods=_GET,
+        ),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/codes.csv",
+            page(or_recorded(campaign_codes.export, "/codes.csv")),
+            methods=_GET,
+        ),
         Route("/m/{merchant}/campaigns/{campaign_id:path}", page(campaign.show), methods=_GET),
         Route("/m/{merchant}/campaigns/{campaign_id}", page(campaign_run.act, **_CODES), methods=_POST),
         Route("/m/{merchant}/vouchers", page(voucher_list.show), methods=_GET),
