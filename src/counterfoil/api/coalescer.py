@@ -9,6 +9,7 @@ at once.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,28 @@ class Waiting:
     number: int
     """Its place in the order of arrival."""
     future: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Plans:
+    """When the plans of a connection are made anew.
+
+    They are made once and kept. One that was made while a table was small reads all of it, and in a flash
+    sale a table does not stay small for long: so they are made anew soon, and then ever more seldom.
+    """
+
+    SOONEST: Final = 0.1
+    LATEST: Final = 30.0
+
+    def __init__(self) -> None:
+        self._wait = self.SOONEST
+        self._due = time.monotonic() + self._wait
+
+    async def renew(self, connection: asyncpg.Connection) -> None:
+        """Have the next use of each statement plan it anew, if it is time."""
+        if time.monotonic() >= self._due:
+            await connection.execute("DISCARD PLANS")
+            self._wait = min(2 * self._wait, self.LATEST)
+            self._due = time.monotonic() + self._wait
 
 
 class Coalescer:
@@ -109,6 +132,7 @@ class Coalescer:
 
     async def _run(self) -> None:
         connection: asyncpg.Connection | None = None
+        plans = Plans()
         batch: list[Waiting] = []
         try:
             while True:
@@ -123,6 +147,8 @@ class Coalescer:
                         connection = await batch_connection(
                             self._url, statement_timeout_seconds=self._settings.statement_timeout_seconds
                         )
+                        plans = Plans()
+                    await plans.renew(connection)
                     await _decide(connection, verb, batch)
                 except Exception as error:
                     told = translated(error)

@@ -70,25 +70,22 @@ _USAGE: Final = """
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::date[]) k(m, c, customer, p, start)
     JOIN campaign_usage u ON u.merchant_id = k.m AND u.campaign_id = k.c AND u.customer_id = k.customer
          AND u.period = k.p AND u.period_start = k.start"""
-_SAME: Final = "r.merchant_id IS NOT DISTINCT FROM k.m"
-"""The same merchant, said so that no index can be used for it. On a table that was never analysed every index
-that begins with the merchant looks as good as the one that is meant, and such a plan would be kept."""
 _RESERVATION: Final = """
     r.merchant_id, r.reservation_id, r.voucher_id, r.campaign_id, r.order_id, r.customer_id, r.state,
     r.amount_minor, r.discount_minor, r.lines::text, r.reserved_at, r.expires_at"""
 _LAPSED: Final = f"""
     SELECT {_RESERVATION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
-    JOIN reservations r ON {_SAME} AND r.campaign_id = k.id
+    JOIN reservations r ON r.merchant_id = k.m AND r.campaign_id = k.id
     WHERE r.state = 'held' AND r.expires_at <= $3 LIMIT 1000"""
 _RESERVATIONS_OF_ORDERS: Final = f"""
     SELECT {_RESERVATION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
-    JOIN reservations r ON {_SAME} AND r.order_id = k.id"""
+    JOIN reservations r ON r.merchant_id = k.m AND r.order_id = k.id"""
 _RESERVATIONS: Final = f"""
     SELECT {_RESERVATION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
     JOIN reservations r ON r.merchant_id = k.m AND r.reservation_id = k.id"""
 _HELD: Final = f"""
     SELECT {_RESERVATION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
-    JOIN reservations r ON {_SAME} AND r.voucher_id = k.id WHERE r.state = 'held'"""
+    JOIN reservations r ON r.merchant_id = k.m AND r.voucher_id = k.id WHERE r.state = 'held'"""
 _REDEMPTION: Final = """
     r.merchant_id, r.redemption_id, r.voucher_id, r.campaign_id, r.customer_id, r.order_id,
     r.transaction_id, r.store_id, r.amount_minor, r.discount_minor, r.lines::text, r.redeemed_at,
@@ -96,7 +93,7 @@ _REDEMPTION: Final = """
 REFERENCE: Final = "coalesce('o' || r.order_id, 't' || r.transaction_id)"
 _REDEMPTIONS_OF_ORDERS: Final = f"""
     SELECT {_REDEMPTION} FROM unnest($1::uuid[], $2::text[]) k(m, reference)
-    JOIN redemptions r ON {_SAME} AND {REFERENCE} = k.reference AND r.campaign_id IS NOT NULL"""
+    JOIN redemptions r ON r.merchant_id = k.m AND {REFERENCE} = k.reference AND r.campaign_id IS NOT NULL"""
 _REDEMPTIONS: Final = f"""
     SELECT {_REDEMPTION} FROM unnest($1::uuid[], $2::text[]) k(m, id)
     JOIN redemptions r ON r.merchant_id = k.m AND r.redemption_id = k.id WHERE r.campaign_id IS NOT NULL"""

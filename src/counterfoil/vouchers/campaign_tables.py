@@ -197,18 +197,18 @@ reservations = Table(
     _one_of("state", RESERVATION_STATES),
     CheckConstraint("(state = 'held') = (ended_at IS NULL)", name="end_has_time"),
     CheckConstraint("discount_minor >= 0", name="discount_not_negative"),
-    # An order holds a voucher once.
+    # An order holds a voucher once. Also: what is held of a voucher.
     Index(
         "uq_reservations_held",
+        "voucher_id",
         "merchant_id",
         "order_id",
-        "voucher_id",
         unique=True,
         postgresql_where="state = 'held'",
     ),
     # What ran out, for the job that gives it back.
     Index("ix_reservations_expires_at", "expires_at", postgresql_where="state = 'held'"),
-    # An order's reservations, and of a voucher what is held and its history.
+    # An order's reservations, and a voucher's history.
     Index("ix_reservations_order_id", "order_id", "merchant_id", "voucher_id"),
     Index("ix_reservations_voucher_id", "voucher_id", "merchant_id"),
 )

@@ -168,7 +168,7 @@ async def create(
     limits: Limits,
     now: datetime,
 ) -> RunCampaign:
-    """A new campaign, as a draft. `ConflictError` where the id is taken, `InvalidError` for an impossible pot."""
+    """A new campaign, a draft. `ConflictError` where the id is taken, `InvalidError` for an impossible pot."""
     _check_pot(terms, limits)
     values = {"merchant_id": merchant_id, "campaign_id": campaign_id, "now": now}
     made = await tx.first(
@@ -376,11 +376,12 @@ async def move(
         {"to": to, "now": now, "merchant_id": merchant_id, "campaign_id": campaign_id},
     )
     resumed = campaign.state == "paused" and to == "active"
-    await tell(tx, merchant_id, campaign_id, "campaign.resumed" if resumed else EVENTS[to], now)
+    event = "campaign.resumed" if resumed else EVENTS[to]
+    await tell(tx, merchant_id=merchant_id, campaign_id=campaign_id, event=event, now=now)
     return replace(campaign, state=to, changed_at=now)
 
 
-async def tell(tx: Tx, merchant_id: UUID, campaign_id: str, event: str, now: datetime) -> None:
+async def tell(tx: Tx, *, merchant_id: UUID, campaign_id: str, event: str, now: datetime) -> None:
     """Tell the merchant's programs what became of a campaign."""
     told = {
         "id": f"evt_{new_id().hex}",

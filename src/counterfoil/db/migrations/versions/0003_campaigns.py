@@ -244,7 +244,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_reservations_held",
         "reservations",
-        ["merchant_id", "order_id", "voucher_id"],
+        ["voucher_id", "merchant_id", "order_id"],
         unique=True,
         postgresql_where="state = 'held'",
     )
