@@ -168,6 +168,8 @@ def test_a_validity_by_days_covers_the_day_of_issue_and_so_many_more(naive: date
         ({"kind": "after_issue", "hours": 24}, (None, datetime(2026, 10, 26, tzinfo=UTC))),
     ],
 )
-def test_other_validities(validity: dict[str, Any] | None, expected: object) -> None:
+def test_the_other_validities_are_moments_and_hours_as_they_are_said(
+    validity: dict[str, Any] | None, expected: object
+) -> None:
     made = terms(time_zone="Europe/Berlin", validity=validity)
     assert validity_of(made, datetime(2026, 10, 25, tzinfo=UTC)) == expected
