@@ -171,10 +171,12 @@ async def build(home: Path, url: str, vouchers: int, *, stock: int, budget_minor
             limits=campaigns.Limits(stock=PLENTY, budget_minor=PLENTY), now=now,
         )  # fmt: skip
         await campaigns.move(tx, merchant_id=merchant.id, campaign_id="hot", to="active", now=now)
-    hot = vouchers * 4 // 5
+    hot = vouchers * 13 // 20
     parts = {
         "hot": Part(0, hot),
         "many": Part(hot, vouchers - hot),
+        "redis hot": Part(0, hot),
+        "redis many": Part(hot, vouchers - hot),
         "few": Part(vouchers, 3 * FEW),
         "raced": Part(vouchers + 3 * FEW, RACED),
     }

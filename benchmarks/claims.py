@@ -3,8 +3,9 @@
     python benchmarks/claims.py --quick            # 200,000 vouchers, under a minute
     python benchmarks/claims.py --json out.json    # 1 and 20 million vouchers: 10 GB of disk
 
-Everything runs on one machine and in turns, with the load generator (wrk, 64 connections) on it too. PostgreSQL
-is embedded, on a disk, with fsync on. Each claim is another customer's: of one campaign, and of any of 1,000.
+Everything runs on one machine and in turns, with the load generator (wrk, 64 connections) on it too.
+PostgreSQL is embedded, on a disk, with fsync on. Each claim is another customer's; either all are of one
+campaign, or each is of any of 1,000.
 
 * `ours over HTTP`: `counterfoil serve --role api`; `ours, --role all`: with the pages and the worker in it;
 * `limit of the server`: the same route, where every request is granted out of thin air;
@@ -46,13 +47,13 @@ class Claims:
         self._numbers = itertools.count()
 
     def words(self, stage: Stage, where: str) -> dict[str, object]:  # noqa: ARG002
-        return _load.claim_words("hot") if where == "hot" else _load.claim_words("c", campaigns=MANY)
+        return _load.claim_words("hot") if where.endswith("hot") else _load.claim_words("c", campaigns=MANY)
 
     def used(self, stage: Stage, where: str, requests: int) -> None:
         """There is always another customer."""
 
     def asked(self, stage: Stage, where: str, count: int) -> list[Asked[Any]]:
-        names = ["hot" if where == "hot" else f"c{random.randint(1, MANY)}" for _ in range(count)]
+        names = ["hot" if where.endswith("hot") else f"c{random.randint(1, MANY)}" for _ in range(count)]
         return [
             Asked(stage.merchant_id, Claim(campaign_id=name, customer_id=f"direct-{next(self._numbers)}"))
             for name in names

@@ -3,8 +3,8 @@
     python benchmarks/redemptions.py --quick            # 200,000 vouchers, under a minute
     python benchmarks/redemptions.py --json out.json    # 1 and 20 million vouchers: 10 GB of disk
 
-The cases are those of `claims.py`. Each request redeems another voucher, never the neighbour of the one before, on
-an order of its own: of one campaign, and of any of 1,000.
+The cases are those of `claims.py`. Each request redeems another voucher, never the neighbour of the one
+before, on an order of its own; either all are of one campaign, or each is of any of 1,000.
 
 Afterwards: no voucher was redeemed twice, no budget was overspent, all counters say what the rows say, and
 whatever was answered before the server or PostgreSQL was killed is in the tables.
