@@ -56,29 +56,7 @@ def create_pages(app: App) -> Starlette:
         Route("/m/{merchant}/analyses", page(analyses.submit), methods=_POST),
         Route("/m/{merchant}/jobs/{job_id}", page(analyses.show), methods=_GET),
         Route("/m/{merchant}/jobs/{job_id}/events", page(analyses.events), methods=_GET),
-        Route("/m/{merchant}/campaigns", page(campaign_list.show), methods=_GET),
-        Route("/m/{merchant}/new-campaign", page(campaign_form.new), methods=_GET),
-        Route("/m/{merchant}/new-campaign", page(campaign_form.create, **_TERMS), methods=_POST),
-        Route(
-            "/m/{merchant}/campaigns/{campaign_id}/edit",
-            page(or_recorded(campaign_form.edit, "/edit")),
-            methods=_GET,
-        ),
-        Route(
-            "/m/{merchant}/campaigns/{campaign_id}/edit", page(campaign_form.change, **_TERMS), methods=_POST
-        ),
-        Route(
-            "/m/{merchant}/campaigns/{campaign_id}/counters",
-            page(or_recorded(campaign_run.counters, "/counters")),
-            methods=_GET,
-        ),
-        Route(
-            "/m/{merchant}/campaigns/{campaign_id}/codes.csv",
-            page(or_recorded(campaign_codes.export, "/codes.csv")),
-            methods=_GET,
-        ),
-        Route("/m/{merchant}/campaigns/{campaign_id:path}", page(campaign.show), methods=_GET),
-        Route("/m/{merchant}/campaigns/{campaign_id}", page(campaign_run.act, **_CODES), methods=_POST),
+        *_campaign_routes(),
         Route("/m/{merchant}/vouchers", page(voucher_list.show), methods=_GET),
         Route("/m/{merchant}/vouchers/{voucher_id:path}", page(voucher.show), methods=_GET),
         Route(
@@ -107,6 +85,34 @@ def create_pages(app: App) -> Starlette:
     # Each check of a password takes much time and memory, on purpose: strangers must not have many at once.
     pages.state.password_checks = asyncio.Semaphore(2)
     return pages
+
+
+def _campaign_routes() -> list[Route]:
+    return [
+        Route("/m/{merchant}/campaigns", page(campaign_list.show), methods=_GET),
+        Route("/m/{merchant}/new-campaign", page(campaign_form.new), methods=_GET),
+        Route("/m/{merchant}/new-campaign", page(campaign_form.create, **_TERMS), methods=_POST),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/edit",
+            page(or_recorded(campaign_form.edit, "/edit")),
+            methods=_GET,
+        ),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/edit", page(campaign_form.change, **_TERMS), methods=_POST
+        ),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/counters",
+            page(or_recorded(campaign_run.counters, "/counters")),
+            methods=_GET,
+        ),
+        Route(
+            "/m/{merchant}/campaigns/{campaign_id}/codes.csv",
+            page(or_recorded(campaign_codes.export, "/codes.csv")),
+            methods=_GET,
+        ),
+        Route("/m/{merchant}/campaigns/{campaign_id:path}", page(campaign.show), methods=_GET),
+        Route("/m/{merchant}/campaigns/{campaign_id}", page(campaign_run.act, **_CODES), methods=_POST),
+    ]
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
