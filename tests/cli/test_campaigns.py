@@ -43,6 +43,10 @@ async def _voucher(counterfoil: Command, *words: str) -> dict[str, Any]:
     return outcome
 
 
+def _names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
 async def test_a_campaign_is_made_from_options(counterfoil: Command) -> None:
     options: tuple[str, ...] = (
         "--percent-off",
@@ -181,7 +185,7 @@ async def test_all_vouchers_are_written_to_a_file_whole_or_not_at_all(
     assert {row["voucher_id"] for row in csv.DictReader(file.read_text().splitlines())} == codes
     nowhere = await counterfoil("campaigns", "export-codes", "other", str(tmp_path / "other.csv"), *GROCER)
     assert nowhere.returncode == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["vouchers.csv"]
+    assert _names_in(tmp_path) == ["vouchers.csv"]
 
 
 async def test_a_voucher_lives_by_its_commands(counterfoil: Command, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from counterfoil.db.transactions import Tx, begin
 from counterfoil.linkage import queries
 from counterfoil.linkage.full_link import get_full_link
 from counterfoil.linkage.rejoin import rejoin
+from counterfoil.vouchers import voucher_queries
 from tests.builders import NOW, make_merchant
 from tests.conftest import new_database
 
@@ -37,6 +38,9 @@ async def _fill(tx: Tx, merchant: UUID) -> None:
         f"""INSERT INTO redemptions
                 (merchant_id, redemption_id, voucher_id, redeemed_at, transaction_id, recorded_at)
             SELECT :m, 'r' || n, 'v' || n, {time}, 't' || n, now()""",
+        """INSERT INTO redemption_reversals
+                (merchant_id, reversal_id, redemption_id, voucher_id, discount_minor, whole, reversed_at)
+            SELECT :m, 'z' || n, 'r' || n, 'v' || n, 0, true, now()""",
         f"""INSERT INTO orders (merchant_id, order_id, ordered_at, amount_minor, transaction_id, recorded_at)
             SELECT :m, 'o' || n, {time}, n, 't' || n, now()""",
         f"""INSERT INTO transactions (merchant_id, transaction_id, paid_at, amount_minor, recorded_at)
@@ -127,6 +131,22 @@ async def test_no_hot_statement_reads_a_table_from_end_to_end(full: Watched) -> 
         (jobs.list_page, {"merchant_id": merchant, "limit": 50, "cursor": job_after}),
         (jobs.list_page, {"merchant_id": None, "limit": 50, "cursor": None}),
         (jobs.list_page, {"merchant_id": None, "limit": 50, "cursor": job_after}),
+    ]
+    of = {"merchant_id": merchant, "limit": 50}
+    ending, endless = encode_cursor(("2026-01-08T00:00:00+00:00", "v5")), encode_cursor(("", "v5"))
+    hot += [
+        (voucher_queries.list_of_campaign, {**of, "campaign_id": "c7"}),
+        (voucher_queries.list_of_campaign, {**of, "campaign_id": "c7", "state": "issued", "cursor": ending}),
+        (voucher_queries.list_of_campaign, {**of, "campaign_id": "c7", "cursor": endless}),
+        (voucher_queries.list_of_customer, {**of, "customer_id": "u7"}),
+        (
+            voucher_queries.list_of_customer,
+            {**of, "customer_id": "u7", "campaign_id": "c7", "state": "issued"},
+        ),
+        (voucher_queries.list_redemptions, {**of, "order_id": "o7"}),
+        (voucher_queries.list_redemptions, {**of, "transaction_id": "t7"}),
+        (voucher_queries.list_redemptions, {**of, "voucher_id": "v7", "cursor": ending}),
+        (voucher_queries.find_voucher, {"merchant_id": merchant, "voucher_id": "v7"}),
     ]
     for verb, arguments in hot:
         assert await full.sequential(verb, **arguments) == [], (verb.__name__, arguments)

@@ -262,7 +262,7 @@ def _limits(stock: str | None, budget: str | None, max_redemptions: str | None) 
     found: dict[str, int | None] = {}
     for name, text in said.items():
         if text is not None and text != "unlimited" and not (text.isascii() and text.isdigit()):
-            problem = FieldError(f"/{name}", "int_parsing", "A whole number, or `unlimited`.")
+            problem = FieldError(f"/{name}", "invalid_value", "A whole number, or `unlimited`.")
             raise InvalidError("A limit is wrong.", code="invalid", errors=(problem,))
         if text is not None:
             found[name] = None if text == "unlimited" else int(text)
