@@ -168,7 +168,7 @@ async def create(
     limits: Limits,
     now: datetime,
 ) -> RunCampaign:
-    """A new campaign, a draft. `ConflictError` where the id is taken, `InvalidError` for an impossible pot."""
+    """A new draft. `ConflictError` where the id is taken, `InvalidError` for an impossible pot."""
     _check_pot(terms, limits)
     values = {"merchant_id": merchant_id, "campaign_id": campaign_id, "now": now}
     made = await tx.first(
