@@ -23,7 +23,7 @@ from counterfoil.access import idempotency
 from counterfoil.access.idempotency import Answer, Keyed
 from counterfoil.db.engine import batch_connection
 from counterfoil.db.transactions import begin_on, translated
-from counterfoil.errors import CounterfoilError, UnavailableError
+from counterfoil.errors import ConflictError, CounterfoilError, UnavailableError
 from counterfoil.settings import Settings
 from counterfoil.vouchers import verbs
 from counterfoil.vouchers.requests import Asked, Outcome
@@ -183,7 +183,8 @@ async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waitin
         answers = await _once_more(connection, verb, waiting)
     except Exception as error:
         told = translated(error)
-        if len(waiting) < 2 or isinstance(told, UnavailableError):
+        # A database that is away, or a lock that others keep, is no smaller batch's to overcome.
+        if len(waiting) < 2 or isinstance(told, (UnavailableError, ConflictError)):
             raise
         middle = len(waiting) // 2
         for half in (waiting[:middle], waiting[middle:]):
