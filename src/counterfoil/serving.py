@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from counterfoil import logs
 from counterfoil.api import create_api, with_verbs
+from counterfoil.api.one_write import OneWriteProtocol
 from counterfoil.api.verbs import VerbRoutes
 from counterfoil.app import App, open_app
 from counterfoil.dashboard import create_pages
@@ -68,6 +69,8 @@ async def _serve_http(app: App, stop: asyncio.Event) -> None:
         asgi,
         host=app.settings.host,
         port=app.settings.port,
+        http=OneWriteProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

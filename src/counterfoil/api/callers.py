@@ -5,6 +5,7 @@ A key that is revoked is therefore refused here within a second, and everywhere 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -22,6 +23,10 @@ SECONDS: Final = 1.0
 _MOST: Final = 10_000
 
 
+Name = tuple[str, str | None]
+"""A key's secret, and the merchant that the request names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A program, and the merchant that it acts for."""
@@ -35,7 +40,8 @@ class Callers:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._known: dict[tuple[str, str | None], tuple[float, Known]] = {}
+        self._known: dict[Name, tuple[float, Known]] = {}
+        self._asked: dict[Name, asyncio.Task[Known]] = {}
 
     async def find(
         self, authorization: str | None, merchant: str | None, scope: Scope, *, moment: float
@@ -48,7 +54,7 @@ class Callers:
         name = authorization[7:].strip(), merchant
         found = self._known.get(name)
         if found is None or moment - found[0] > SECONDS:
-            found = moment, await self._look_up(*name)
+            found = moment, await self._look_up_once(name)
             if len(self._known) >= _MOST:
                 self._known.clear()
             self._known[name] = found
@@ -60,6 +66,14 @@ class Callers:
                 code="merchant_missing",
             )
         return known.caller, known.merchant_id
+
+    async def _look_up_once(self, name: Name) -> Known:
+        """Look a program up, once for all of its requests that wait for it."""
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = self._asked[name] = asyncio.create_task(self._look_up(*name))
+            asked.add_done_callback(lambda _: self._asked.pop(name, None))
+        return await asyncio.shield(asked)
 
     async def _look_up(self, secret: str, merchant: str | None) -> Known:
         async with read(self._engine) as tx:
