@@ -118,7 +118,8 @@ audience = Table(
 class VoucherColumns(TypedColumns):
     """A voucher that exists, issued or not; its id is the code that people type."""
 
-    merchant_id = Column(Uuid, ForeignKey("merchants.id"), nullable=False)
+    merchant_id = Column(Uuid, nullable=False)
+    """No foreign key: see docs/decisions/0006."""
     voucher_id = Column(Text, nullable=False)
     campaign_id = Column(Text, nullable=False)
     template_id = Column[str | None](Text, nullable=True)
@@ -181,7 +182,8 @@ vouchers = Table(
 class IssuanceColumns(TypedColumns):
     """A voucher came into somebody's hands: given, or bought with an order. A fact; one per voucher."""
 
-    merchant_id = Column(Uuid, ForeignKey("merchants.id"), nullable=False)
+    merchant_id = Column(Uuid, nullable=False)
+    """No foreign key: see docs/decisions/0006."""
     voucher_id = Column(Text, nullable=False)
     campaign_id = Column[str | None](Text, nullable=True)
     customer_id = Column[str | None](Text, nullable=True)
@@ -212,7 +214,8 @@ issuances = Table(
 class RedemptionColumns(TypedColumns):
     """A voucher was used. A fact; a voucher may have several."""
 
-    merchant_id = Column(Uuid, ForeignKey("merchants.id"), nullable=False)
+    merchant_id = Column(Uuid, nullable=False)
+    """No foreign key: see docs/decisions/0006."""
     redemption_id = Column(Text, nullable=False)
     voucher_id = Column(Text, nullable=False)
     customer_id = Column[str | None](Text, nullable=True)

@@ -13,6 +13,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    for table in ("vouchers", "issuances", "redemptions"):
+        op.drop_constraint(f"fk_{table}_merchant_id", table, type_="foreignkey")
     op.add_column("redemptions", sa.Column("campaign_id", sa.Text(), nullable=True))
     op.add_column("redemptions", sa.Column("order_id", sa.Text(), nullable=True))
     op.add_column("redemptions", sa.Column("amount_minor", sa.BigInteger(), nullable=True))
@@ -256,6 +258,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for table in ("vouchers", "issuances", "redemptions"):
+        op.create_foreign_key(f"fk_{table}_merchant_id", table, "merchants", ["merchant_id"], ["id"])
     op.drop_table("touched_vouchers")
     for table in (
         "redemption_reversals",
