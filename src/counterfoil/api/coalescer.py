@@ -1,9 +1,8 @@
 """Single requests made into batches: what arrives while the batch before is being written is the next one.
 
-The more load, the bigger the batch; there is no timer to wait for. Each runner has a connection of its own
-and decides one batch at a time. A batch that fails is decided again by halves, so that one request which
-cannot be decided never fails its neighbours. The queue is bounded: a request that finds it full is refused
-at once.
+The more load, the bigger the batch; there is no timer to wait for. A batch that fails is decided again by
+halves, so that one request which cannot be decided never fails its neighbours. The queue is bounded: a
+request that finds it full is refused at once.
 """
 
 from __future__ import annotations
@@ -29,8 +28,9 @@ from counterfoil.vouchers import verbs
 from counterfoil.vouchers.requests import Asked, Outcome
 from counterfoil.vouchers.types import VERBS, Verb
 
-RUNNERS: Final = 2
-"""Batches at a time. More of them only wait for each other's campaigns."""
+PATIENCE: Final = (0.0, 0.05, 0.05)
+"""A runner for each: how long a request must have waited before it takes it, in seconds. One batch at a time
+is fastest, for it is the largest; the others help where that one waits for a lock that somebody else keeps."""
 MOST_IN_BATCH: Final = 500
 
 _log = structlog.get_logger(__name__)
@@ -44,8 +44,7 @@ class Waiting:
     render: Callable[[list[Outcome]], Answer]
     """The answer, from the outcomes: what is kept for a repeated request."""
     keyed: Keyed | None
-    number: int
-    """Its place in the order of arrival."""
+    since: float = field(default_factory=time.monotonic)
     future: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -78,7 +77,7 @@ class Coalescer:
         self._url = database_url
         self._settings = settings
         self._queues: dict[Verb, deque[Waiting]] = {verb: deque() for verb in VERBS}
-        self._waiting = self._arrivals = 0
+        self._waiting = 0
         self._arrived = asyncio.Event()
         self._runners: list[asyncio.Task[None]] = []
 
@@ -98,9 +97,8 @@ class Coalescer:
         if self._waiting >= self._settings.queue_limit:
             raise UnavailableError("Too many requests wait already; try again.", code="overloaded")
         if not self._runners:
-            self._runners = [asyncio.create_task(self._run()) for _ in range(RUNNERS)]
-        self._arrivals += 1
-        waiting = Waiting(asked, render, keyed, self._arrivals)
+            self._runners = [asyncio.create_task(self._run(patience)) for patience in PATIENCE]
+        waiting = Waiting(asked, render, keyed)
         self._queues[verb].append(waiting)
         self._waiting += 1
         self._arrived.set()
@@ -116,12 +114,21 @@ class Coalescer:
             _fail(queue, UnavailableError("The server is stopping; try again.", code="stopping"))
             queue.clear()
 
-    def _next(self) -> tuple[Verb, list[Waiting]] | None:
-        """Whoever came first, and all that wait for the same verb."""
-        waiting = [(queue[0].number, verb) for verb, queue in self._queues.items() if queue]
+    async def _wait(self, patience: float) -> None:
+        """Until there may be something to do."""
+        if not self._waiting:
+            self._arrived.clear()
+        await self._arrived.wait()
+        await asyncio.sleep(patience)
+
+    def _next(self, patience: float) -> tuple[Verb, list[Waiting]] | None:
+        """Whoever came first, and all that wait for the same verb; None if nobody waits so long."""
+        waiting = [(queue[0].since, verb) for verb, queue in self._queues.items() if queue]
         if not waiting:
             return None
-        verb = min(waiting)[1]
+        since, verb = min(waiting)
+        if patience and time.monotonic() - since < patience:
+            return None
         queue, size = self._queues[verb], 0
         batch: list[Waiting] = []
         while queue and (not batch or size + len(queue[0].asked) <= MOST_IN_BATCH):
@@ -130,16 +137,15 @@ class Coalescer:
         self._waiting -= len(batch)
         return verb, batch
 
-    async def _run(self) -> None:
+    async def _run(self, patience: float) -> None:
         connection: asyncpg.Connection | None = None
         plans = Plans()
         batch: list[Waiting] = []
         try:
             while True:
-                found = self._next()
+                found = self._next(patience)
                 if found is None:
-                    self._arrived.clear()
-                    await self._arrived.wait()
+                    await self._wait(patience)
                     continue
                 verb, batch = found
                 try:
