@@ -25,7 +25,7 @@ OFF = {"discount": {"kind": "amount", "amount_minor": 100}, "time_zone": "UTC"}
 async def make_campaign(platform: App, caller: Caller, name: str = "c", **more: Any) -> None:
     """An active campaign: a hundred minor units off."""
     limits = {k: more.pop(k) for k in ("stock", "budget_minor", "max_redemptions") if k in more}
-    values = {"merchant_id": caller.merchant.id, "campaign_id": name}
+    values: dict[str, Any] = {"merchant_id": caller.merchant.id, "campaign_id": name}
     async with begin(platform.engine) as tx:
         await campaigns.create(
             tx,
