@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -208,13 +209,21 @@ def _open(on: Field, directory: Path, sizes: Sequence[int]) -> None:
             del names[LIMIT]
         elif on.redis is not None:
             names[REDIS] = partial(_load.peer, stage, "redis", on.redis.socket)
-        for name, opened in names.items():
-            server = on.servers[stage.vouchers, name] = stack.enter_context(opened())
-            where = "redis hot" if name == REDIS else "hot"
-            on._ask(stage, where, server, Processor(), 1, uses=name != LIMIT)
-            if name == OURS:
-                # It reads the terms of a campaign once.
-                on._ask(stage, "many", server, Processor(), 1)
+        with ThreadPoolExecutor() as starting:
+            servers = starting.map(lambda opened: stack.enter_context(opened()), names.values())
+            on.servers.update({(stage.vouchers, n): s for n, s in zip(names, servers, strict=True)})
+        for name in names:
+            _warm(on, stage, name)
+
+
+def _warm(on: Field, stage: Stage, name: str) -> None:
+    """A second that is not counted."""
+    server = on.servers[stage.vouchers, name]
+    where = "redis hot" if name == REDIS else "hot"
+    on._ask(stage, where, server, Processor(), 1, uses=name != LIMIT)
+    if name == OURS:
+        # It reads the terms of a campaign once.
+        on._ask(stage, "many", server, Processor(), 1)
 
 
 def run(subject: Subject, description: str | None) -> None:

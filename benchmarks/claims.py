@@ -1,6 +1,6 @@
 """How fast vouchers are claimed: over HTTP, beside the server's limit, FOR UPDATE, one statement, and Redis.
 
-    python benchmarks/claims.py --quick            # 200,000 vouchers, under a minute
+    python benchmarks/claims.py --quick            # 200,000 vouchers, about a minute
     python benchmarks/claims.py --json out.json    # 1 and 20 million vouchers: 10 GB of disk
 
 Everything runs on one machine and in turns, with the load generator (wrk, 64 connections) on it too.

@@ -1,6 +1,6 @@
 """How fast vouchers are redeemed: over HTTP, beside the server's limit, FOR UPDATE, one statement, and Redis.
 
-    python benchmarks/redemptions.py --quick            # 200,000 vouchers, under a minute
+    python benchmarks/redemptions.py --quick            # 200,000 vouchers, about a minute
     python benchmarks/redemptions.py --json out.json    # 1 and 20 million vouchers: 10 GB of disk
 
 The cases are those of `claims.py`. Each request redeems another voucher, never the neighbour of the one
@@ -24,7 +24,7 @@ from counterfoil.vouchers.requests import Asked, Redeem
 from counterfoil.vouchers.types import Verb
 
 MADE_UP: Final = 1_000_000
-"""Vouchers in Redis for redis-benchmark, which draws their numbers: few come twice."""
+"""Vouchers in Redis, at most, for redis-benchmark, which draws their numbers: few come twice."""
 
 
 class Redemptions:
@@ -34,6 +34,9 @@ class Redemptions:
     per_second = 7_000
     stock = PLENTY
     budget_minor = FEW * OFF
+
+    def __init__(self) -> None:
+        self._made_up = 0
 
     def words(self, stage: Stage, where: str) -> dict[str, object]:
         part = stage.parts[where]
@@ -61,11 +64,12 @@ class Redemptions:
         hot, many = stage.parts["hot"], stage.parts["many"]
         redis.fill("hot", hot.base, hot.size)
         redis.fill("c", many.base, many.size, campaigns=MANY)
-        redis.fill("hot", 0, MADE_UP, made_up=True)
+        self._made_up = min(MADE_UP, stage.vouchers)
+        redis.fill("hot", 0, self._made_up, made_up=True)
 
     def redis_alone(self, redis: Redis, requests: int) -> Load:
         words = "0", "__rand_int__", "order-__rand_int__", str(OFF), "red_alone", "2026-01-01T00:00:00+00:00"
-        return redis.alone(requests, MADE_UP, "redeem", *words)
+        return redis.alone(requests, self._made_up, "redeem", *words)
 
     async def invariants(self, stage: Stage, port: int) -> dict[str, Any]:
         few = _load.wrk(stage, port, 2, "redeem", **_load.redeem_words(stage.parts["few"], 0))
