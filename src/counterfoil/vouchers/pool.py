@@ -68,7 +68,7 @@ def check_density(form: CodeFormat, count: int) -> None:
     """`InvalidError` where so many codes of this format could be guessed."""
     if count * 1_000 > len(form.charset) ** form.drawn:
         raise InvalidError(
-            f"One in a thousand guesses or more would hit one of {count} such codes: make them longer.",
+            f"More than one in a thousand guesses would hit one of {count} such codes: make them longer.",
             code="codes_too_dense",
         )
 
@@ -104,8 +104,6 @@ async def add_generated(
     made = drawn.codes[:count]
     if careful:
         made = await _not_there_yet(batch.db, merchant_id, form, made)
-    # The check of the foreign key is a statement for every row: planned each time, it takes most of the time.
-    await batch.db.execute("SET LOCAL plan_cache_mode = 'auto'")
     rows = await asyncio.to_thread(_encoded, book, made, now)
     await batch.db.copy_to_table("vouchers", source=rows, format="binary", columns=_COLUMNS)
     book.pool_made += count
