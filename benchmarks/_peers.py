@@ -35,6 +35,7 @@ from counterfoil.access.types import MERCHANT_SCOPES, Caller
 from counterfoil.api.callers import Callers, Known
 from counterfoil.api.guessing import Guesses
 from counterfoil.api.middleware import Metrics
+from counterfoil.api.one_write import OneWriteProtocol
 from counterfoil.api.verbs import Desk, VerbRoutes
 from counterfoil.db.engine import PINNED, SERVER_SETTINGS
 from counterfoil.ids import format_id, new_id
@@ -290,7 +291,7 @@ class PeerRoutes(VerbRoutes):
     """Our routes, with somebody else to decide."""
 
     def __init__(self, decider: Decider, merchant_id: UUID, secret: str) -> None:
-        state = State({"metrics": Metrics()})
+        state = State({"metrics": Metrics(), "guesses": Guesses()})
         super().__init__(PlainTextResponse("", HTTPStatus.NOT_FOUND), state=state)
         callers = Callers(cast(Any, None))
         caller = Caller(new_id(), merchant_id, frozenset(MERCHANT_SCOPES))
@@ -300,7 +301,6 @@ class PeerRoutes(VerbRoutes):
         desk = SimpleNamespace(
             platform=SimpleNamespace(settings=settings),
             callers=callers,
-            guesses=Guesses(settings.guesses_per_minute),
             coalescer=decider,
         )
         self._peer = cast(Desk, desk)
@@ -318,6 +318,8 @@ async def serve(case: str, port: int, address: str, merchant_id: UUID, secret: s
         PeerRoutes(decider, merchant_id, secret),
         host="127.0.0.1",
         port=port,
+        http=OneWriteProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -176,6 +176,8 @@ async def test_guessed_codes_are_refused_after_a_while_right_ones_too(platform: 
     ]
     assert right.status_code == wrong.status_code == 429
     assert int(right.headers["retry-after"]) >= 1
+    looked = await grocer.client.get(f"/v1/vouchers/{code}")
+    assert (looked.status_code, looked.headers["retry-after"]) == (429, "60")
     elsewhere = await ask(
         grocer,
         "validate",

@@ -11,6 +11,7 @@ from counterfoil import __version__
 from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system, verb_docs
 from counterfoil.api.campaign_codes import router as campaign_codes_router
 from counterfoil.api.campaigns import router as campaigns_router
+from counterfoil.api.guessing import Guesses
 from counterfoil.api.middleware import Metrics, RequestMiddleware
 from counterfoil.api.problems import Problem
 from counterfoil.api.verbs import VerbRoutes
@@ -45,6 +46,7 @@ def create_api(platform: App) -> FastAPI:
     )
     api.state.platform = platform
     api.state.metrics = Metrics()
+    api.state.guesses = Guesses()
     problems.install(api)
     v1 = APIRouter(prefix="/v1")
     for router in (linkage.router, records.create_router(), jobs.router, merchants.router, keys.router):

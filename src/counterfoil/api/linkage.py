@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from counterfoil import clock
 from counterfoil.api.context import Acting, Cursor, IdempotencyKey, Limit, acting, once, page_body
+from counterfoil.api.guessing import acting_on_code
 from counterfoil.api.jobs import JobAnswer
 from counterfoil.api.jobs import answer as job_answer
 from counterfoil.api.problems import responses
@@ -141,14 +142,14 @@ def _analysis_answer(analysis: Analysis) -> AnalysisAnswer:
 
 @router.get(
     "/vouchers/{voucher_id:path}/full-link",
-    responses=responses(404),
+    responses=responses(404, 429),
     summary="Get the full link of a voucher",
 )
 async def full_link(
     voucher_id: Annotated[
         str, Path(description="The voucher's code.", max_length=200, pattern=r"^[^\x00]*$")
     ],
-    act: Annotated[Acting, Depends(acting("linkage:read"))],
+    act: Annotated[Acting, Depends(acting_on_code("linkage:read"))],
 ) -> FullLinkAnswer:
     """From the page views before it to the money after it, as the records stand now."""
     async with read(act.engine) as tx:

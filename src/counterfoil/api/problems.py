@@ -77,7 +77,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, CounterfoilError)
     headers = {}
     if error.kind in RETRYABLE:
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = "60" if error.code == "too_many_guesses" else "1"
     if error.kind == "unauthenticated":
         headers["WWW-Authenticate"] = 'Bearer realm="counterfoil"'
     fields = [

@@ -24,7 +24,6 @@ from counterfoil.access.types import Scope as KeyScope
 from counterfoil.api.callers import Callers
 from counterfoil.api.coalescer import Coalescer
 from counterfoil.api.decoding import decode, decoder
-from counterfoil.api.guessing import Guesses
 from counterfoil.app import App
 from counterfoil.db.transactions import translated
 from counterfoil.errors import HTTP_STATUS, RETRYABLE, CounterfoilError, FieldError, InvalidError
@@ -108,7 +107,6 @@ class Desk:
     def __init__(self, platform: App) -> None:
         self.platform = platform
         self.callers = Callers(platform.engine)
-        self.guesses = Guesses(platform.settings.guesses_per_minute)
         url = platform.engine.url.render_as_string(hide_password=False)
         self.coalescer = Coalescer(url, platform.settings)
 
@@ -117,7 +115,7 @@ class VerbRoutes:
     """Answers the verbs' routes and passes everything else on. Close it when the server stops."""
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
-        """`state` has the opened `platform`, and the `metrics` to count requests in."""
+        """`state` has the opened `platform`, the `metrics` to count requests in, and the `guesses`."""
         self.app = app
         self._state = state
         self._desk: Desk | None = None
@@ -182,7 +180,8 @@ class VerbRoutes:
             return _problem(413, "body_too_large", f"The body is larger than {most:,} bytes.", request_id)
         address = _address(scope, said)
         if route.asks_for_code:
-            desk.guesses.check(caller.key_id, address, moment=moment)
+            per_minute = desk.platform.settings.guesses_per_minute
+            self._state.guesses.check(caller.key_id, address, per_minute=per_minute, moment=moment)
         asked = [Asked(merchant_id, request) for request in route.read(body)]
         keyed = _keyed(said.get("idempotency-key"), caller, merchant_id, route.path, body)
         missed: list[Outcome] = []
@@ -190,7 +189,7 @@ class VerbRoutes:
         answer = await desk.coalescer.ask(route.verb, asked, render=render, keyed=keyed)
         if route.asks_for_code:
             for _ in missed:
-                desk.guesses.missed(caller.key_id, address)
+                self._state.guesses.missed(caller.key_id, address)
         if answer.status >= 400:
             return _refusal(answer, request_id)
         return answer.status, [_JSON, _REPLAYED] if answer.replayed else [_JSON], answer.body

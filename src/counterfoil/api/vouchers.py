@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from counterfoil.api.context import Acting, Cursor, Limit, acting, page_body
+from counterfoil.api.guessing import acting_on_code
 from counterfoil.api.problems import responses
 from counterfoil.db.transactions import read
 from counterfoil.errors import InvalidError
@@ -19,6 +20,7 @@ from counterfoil.vouchers.voucher_queries import MOST_SHOWN
 
 router = APIRouter(tags=["vouchers"])
 Reading = Annotated[Acting, Depends(acting("vouchers:read"))]
+Looking = Annotated[Acting, Depends(acting_on_code("vouchers:read"))]
 VoucherId = Annotated[str, Path(description="The voucher's code.", max_length=200, pattern=r"^[^\x00]*$")]
 Asked = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -215,10 +217,10 @@ class Svg(Response):
 @router.get(
     "/vouchers/{voucher_id:path}/qr.svg",
     response_class=Svg,
-    responses={**responses(404), 200: {"content": {"image/svg+xml": {"schema": {"type": "string"}}}}},
+    responses={**responses(404, 429), 200: {"content": {"image/svg+xml": {"schema": {"type": "string"}}}}},
     summary="Get a voucher's QR code",
 )
-async def get_qr(voucher_id: VoucherId, act: Reading) -> Svg:
+async def get_qr(voucher_id: VoucherId, act: Looking) -> Svg:
     """Its code, to be read by a till's scanner: an image that keeps sharp at any size."""
     merchant_id = act.merchant_id
     async with read(act.engine) as tx:
@@ -226,8 +228,8 @@ async def get_qr(voucher_id: VoucherId, act: Reading) -> Svg:
     return Svg(qr_svg(found.voucher_id), headers={"X-Content-Type-Options": "nosniff"})
 
 
-@router.get("/vouchers/{voucher_id:path}", responses=responses(404), summary="Get a voucher")
-async def get_voucher(voucher_id: VoucherId, act: Reading) -> VoucherDetail:
+@router.get("/vouchers/{voucher_id:path}", responses=responses(404, 429), summary="Get a voucher")
+async def get_voucher(voucher_id: VoucherId, act: Looking) -> VoucherDetail:
     """How it stands, its reservations, and its redemptions with what was reversed of them.
 
     Only of a campaign that is run here; `GET /v1/vouchers/{voucher_id}/full-link` tells of any.

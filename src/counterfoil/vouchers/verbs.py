@@ -39,9 +39,6 @@ EVENTS: Final[dict[Verb, str]] = {
 }
 """What the merchant's programs are told of what was done."""
 
-_LINKED: Final[frozenset[Verb]] = frozenset({"issue", "redeem", "reverse"})
-"""After these, the voucher's link is joined again."""
-
 
 async def run(tx: Driven, verb: Verb, asked: Sequence[Asked[Any]], *, now: datetime) -> list[Outcome]:
     """Decide a batch of requests, in the order in which they came; one outcome for each."""
@@ -50,8 +47,6 @@ async def run(tx: Driven, verb: Verb, asked: Sequence[Asked[Any]], *, now: datet
     for a, outcome in zip(asked, outcomes, strict=True):
         if outcome.ok and not outcome.repeated:
             done[a.merchant_id].append(outcome)
-    if verb in _LINKED:
-        await _touch(tx, done)
     if verb in EVENTS:
         for merchant_id, told in done.items():
             tell = partial(_events, EVENTS[verb], told, now)
@@ -82,15 +77,3 @@ def _event(event: str, outcome: Outcome, now: datetime) -> dict[str, Any]:
         "subject": voucher.voucher_id,
         "data": to_json(outcome),
     }
-
-
-async def _touch(tx: Driven, done: dict[UUID, list[Outcome]]) -> None:
-    """Have the links of these vouchers joined again: within seconds, and many at a time."""
-    touched = [(m, o.voucher.voucher_id) for m, told in done.items() for o in told if o.voucher is not None]
-    if touched:
-        db = await tx.driver()
-        await db.execute(
-            "INSERT INTO touched_vouchers SELECT * FROM unnest($1::uuid[], $2::text[])",
-            [m for m, _ in touched],
-            [v for _, v in touched],
-        )

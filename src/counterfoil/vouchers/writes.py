@@ -94,6 +94,10 @@ _BOOKS: Final = """
         voided bigint)
     WHERE c.merchant_id = k.merchant_id AND c.campaign_id = k.campaign_id"""
 
+_TOUCHED: Final = """
+    INSERT INTO touched_vouchers (merchant_id, voucher_id)
+    SELECT * FROM json_to_recordset($%) AS k(merchant_id uuid, voucher_id text)"""
+
 
 async def write(
     db: asyncpg.Connection,
@@ -107,12 +111,18 @@ async def write(
     usage: Iterable[UsageRow] = (),
     books: Iterable[Book] = (),
 ) -> None:
-    """Write what is new or changed. The caller holds the locks of all campaigns concerned."""
+    """Write what is new or changed. The caller holds the locks of all campaigns concerned.
+
+    Of what linkage looks at (bought vouchers, redemptions), it also writes that it is to be joined again.
+    """
     known, held, done, counts = list(vouchers), list(reservations), list(redemptions), list(usage)
+    given = list(issuances)
+    touched: list[Issuance | Redemption] = [i for i in given if i.order_id is not None]
+    touched += [r for r in done if r.new or r.changed]
     parts: list[tuple[str, list[Any]]] = [
         (_NEW_VOUCHERS, [v for v in known if v.new]),
         (_CHANGED_VOUCHERS, [v for v in known if v.changed and not v.new]),
-        (_ISSUANCES, list(issuances)),
+        (_ISSUANCES, given),
         (_NEW_RESERVATIONS, [r for r in held if r.new]),
         (_ENDED_RESERVATIONS, [r for r in held if r.changed and not r.new]),
         (_NEW_REDEMPTIONS, [r for r in done if r.new]),
@@ -120,6 +130,7 @@ async def write(
         (_REVERSALS, list(reversals)),
         (_USAGE, [u for u in counts if u.redemptions >= 0]),
         (_LESS_USAGE, [u for u in counts if u.redemptions < 0]),
+        (_TOUCHED, [{"merchant_id": t.merchant_id, "voucher_id": t.voucher_id} for t in touched]),
         (_BOOKS, [b.row() for b in books if b.changed]),
     ]
     filled = [(sql, rows) for sql, rows in parts if rows]
