@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,8 +64,16 @@ async def serve(settings: Settings, *, role: Role) -> None:
             tasks.create_task(_serve_http(app, stop))
 
 
+def _settle_memory() -> None:
+    """What stands now stays: looking through it again and again took 150 ms of each second under load."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
 async def _serve_http(app: App, stop: asyncio.Event) -> None:
     asgi = create_asgi(app)
+    _settle_memory()
     config = uvicorn.Config(
         asgi,
         host=app.settings.host,
