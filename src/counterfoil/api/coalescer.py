@@ -29,8 +29,8 @@ from counterfoil.vouchers.requests import Asked, Outcome
 from counterfoil.vouchers.types import VERBS, Verb
 
 PATIENCE: Final = (0.0, 0.0, 0.05)
-"""A runner for each: how long a request must have waited before it takes it, in seconds. Two are at work while
-one waits for the database; the third helps where both wait for locks that somebody else keeps."""
+"""A runner for each: how long a request must have waited before it takes it, in seconds. Two are at work
+while one waits for the database; the third helps where both wait for locks that somebody else keeps."""
 MOST_IN_BATCH: Final = 500
 
 _log = structlog.get_logger(__name__)
