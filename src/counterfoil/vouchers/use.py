@@ -16,7 +16,7 @@ from counterfoil.vouchers.books import Book, Redemption, Reservation, UsageKey, 
 from counterfoil.vouchers.discounts import NOTHING, Given, Line, discount, eligible_lines
 from counterfoil.vouchers.requests import Redeem, Reserve, Validate
 from counterfoil.vouchers.states import ALLOWED_IN
-from counterfoil.vouchers.terms import ProductOff, StoredValue, Terms
+from counterfoil.vouchers.terms import ProductOff, Terms
 from counterfoil.vouchers.types import Verb
 
 UseRequest = Validate | Reserve | Redeem
@@ -197,8 +197,3 @@ def stands(other: Reservation | Redemption, now: datetime) -> bool:
     if isinstance(other, Reservation):
         return other.state == "held" and other.expires_at > now
     return other.reversed_at is None
-
-
-def is_balance(terms: Terms) -> bool:
-    """Whether a voucher of these terms is used up bit by bit."""
-    return isinstance(terms.discount, StoredValue)
