@@ -56,7 +56,7 @@ class Plans:
     """
 
     SOONEST: Final = 0.1
-    LATEST: Final = 30.0
+    LATEST: Final = 5.0
 
     def __init__(self) -> None:
         self._wait = self.SOONEST

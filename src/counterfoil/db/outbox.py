@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,14 +25,19 @@ async def publish(tx: Driven, event: str, payload: dict[str, Any]) -> None:
     await _enqueue(db, await _wanted(db, event, payload.get("merchant_id")), event, payload)
 
 
-async def publish_if_wanted(
-    tx: Driven, event: str, merchant_id: UUID, payload: Callable[[], dict[str, Any]]
+async def wanted(tx: Driven, event: str, merchant_id: UUID) -> list[str]:
+    """The subscribers of `event` whose condition is met for a merchant. Hand them to `tell`.
+
+    A verb that holds locks asks before it takes them, so that nobody waits for the answer.
+    """
+    return await _wanted(await tx.driver(), event, merchant_id)
+
+
+async def tell(
+    tx: Driven, subscribers: Sequence[str], event: str, merchant_id: UUID, payload: dict[str, Any]
 ) -> None:
-    """As `publish`, of what a merchant's programs may want to know; made only if somebody does."""
-    db = await tx.driver()
-    subscribers = await _wanted(db, event, merchant_id)
-    if subscribers:
-        await _enqueue(db, subscribers, event, {"merchant_id": str(merchant_id), **payload()})
+    """As `publish`, to subscribers that are known already."""
+    await _enqueue(await tx.driver(), subscribers, event, {"merchant_id": str(merchant_id), **payload})
 
 
 async def _enqueue(

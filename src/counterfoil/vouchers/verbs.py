@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from counterfoil.db.outbox import publish_if_wanted
+from counterfoil.db import outbox
 from counterfoil.db.transactions import Driven
 from counterfoil.vouchers import issuing, redemptions, reservations, reversals
 from counterfoil.vouchers.requests import Asked, Outcome, to_json
@@ -38,24 +37,22 @@ EVENTS: Final[dict[Verb, str]] = {
     "void": "voucher.voided",
 }
 """What the merchant's programs are told of what was done."""
+_EVENT: Final = "vouchers.changed"
 
 
 async def run(tx: Driven, verb: Verb, asked: Sequence[Asked[Any]], *, now: datetime) -> list[Outcome]:
     """Decide a batch of requests, in the order in which they came; one outcome for each."""
-    outcomes = await RUN[verb](tx, asked, now=now)
-    done: dict[UUID, list[Outcome]] = defaultdict(list)
-    for a, outcome in zip(asked, outcomes, strict=True):
-        if outcome.ok and not outcome.repeated:
-            done[a.merchant_id].append(outcome)
+    listeners: dict[UUID, list[str]] = {}
     if verb in EVENTS:
-        for merchant_id, told in done.items():
-            tell = partial(_events, EVENTS[verb], told, now)
-            await publish_if_wanted(tx, "vouchers.changed", merchant_id, tell)
+        listeners = {m: await outbox.wanted(tx, _EVENT, m) for m in {a.merchant_id for a in asked}}
+    outcomes = await RUN[verb](tx, asked, now=now)
+    done: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    for a, outcome in zip(asked, outcomes, strict=True):
+        if outcome.ok and not outcome.repeated and listeners.get(a.merchant_id):
+            done[a.merchant_id].append(_event(EVENTS[verb], outcome, now))
+    for merchant_id, events in done.items():
+        await outbox.tell(tx, listeners[merchant_id], _EVENT, merchant_id, {"events": events})
     return outcomes
-
-
-def _events(event: str, told: Sequence[Outcome], now: datetime) -> dict[str, Any]:
-    return {"events": [_event(event, outcome, now) for outcome in told]}
 
 
 def _event(event: str, outcome: Outcome, now: datetime) -> dict[str, Any]:
