@@ -21,6 +21,8 @@ Scope = Literal[
     "campaigns:write",
     "vouchers:read",
     "vouchers:write",
+    "points:read",
+    "points:write",
 ]
 """What a key may do. `merchants:write` and `keys:write` are the operator's alone."""
 

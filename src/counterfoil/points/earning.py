@@ -1,0 +1,243 @@
+"""Earning: points for orders that were paid, and taking them back as money goes back.
+
+An order earns once. What is taken back follows what is left of the payment, part by part: when all of it has
+gone back, so have all of the points, whatever the roundings between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from counterfoil.db.transactions import Driven
+from counterfoil.points import accounts, ledger, pending, reversals
+from counterfoil.points.ledger import Entry, Posted
+from counterfoil.points.pending import Settlement
+from counterfoil.points.programs import Program
+from counterfoil.points.reversals import Reversal
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An order that was paid."""
+
+    order_id: str
+    customer_id: str
+    paid_minor: int
+    paid_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money that went back."""
+
+    order_id: str
+    refund_id: str
+    refunded_minor: int | None = None
+    """None: all that is left of the payment."""
+
+
+TakeBackCode = Literal[
+    "taken_back", "nothing_to_take_back", "order_not_earned", "refund_too_large", "duplicate"
+]
+"""What became of a refund."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What became of a refund."""
+
+    code: TakeBackCode
+    points: int = 0
+    """How many points the member has less, of the balance or of what was promised."""
+    missing: int = 0
+    """How many could not be taken back, because they have been burned."""
+    balance: int | None = None
+    repeated: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.code in {"taken_back", "nothing_to_take_back"}
+
+
+_LOCK: Final = """
+    SELECT count(*) FROM (
+        SELECT a.account_no FROM points_accounts a
+        WHERE a.account_no IN (SELECT t.member_no FROM points_transfers t
+                               WHERE t.source_no = $1 AND t.reference = ANY($2::text[]))
+        ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
+_EARNED: Final = """
+    SELECT t.reference AS order_id, t.transfer_id, t.points, t.amount_minor, p.state, p.voided_points,
+           CASE WHEN p.state = 'posted' THEN d.transfer_id END AS carried_out
+    FROM points_transfers t
+    LEFT JOIN points_pending p ON p.transfer_id = t.transfer_id
+    LEFT JOIN points_transfers d ON d.member_no = t.member_no AND d.settles = t.transfer_id
+    WHERE t.source_no = $1 AND t.reference = ANY($2::text[]) AND t.points > 0"""
+_REFUNDS: Final = """
+    SELECT order_id, refund_id, refunded_minor, points, missing FROM points_refunds
+    WHERE merchant_id = $1 AND order_id = ANY($2::text[])"""
+_KEEP: Final = """
+    INSERT INTO points_refunds (merchant_id, order_id, refund_id, refunded_minor, points, missing, recorded_at)
+    SELECT $1, k.*, $2 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS k"""
+
+
+async def earn(
+    tx: Driven, *, merchant_id: UUID, program: Program, orders: Sequence[Paid], now: datetime
+) -> list[Posted | None]:
+    """Credit what orders earned, or promise it while they may be sent back; None: the order earns nothing."""
+    source_no = await accounts.source_no(tx, merchant_id=merchant_id, source="earned", now=now)
+    entries = [_entry(order, program, source_no, now) for order in orders]
+    asked = [entry for entry in entries if entry is not None]
+    posted = iter(
+        await ledger.post(tx, merchant_id=merchant_id, entries=asked, now=now, limit=program.max_balance)
+    )
+    return [None if entry is None else next(posted) for entry in entries]
+
+
+def _entry(order: Paid, program: Program, source_no: int, now: datetime) -> Entry | None:
+    points = program.earn.points_for(order.paid_minor)
+    if points <= 0:
+        return None
+    due_at = program.due_at(order.paid_at)
+    promised = due_at is not None and due_at > now
+    return Entry(
+        customer_id=order.customer_id,
+        source_no=source_no,
+        reference=order.order_id,
+        points=points,
+        expires_at=program.expires_at(order.paid_at),
+        pending=promised,
+        due_at=due_at if promised else None,
+        order_id=order.order_id,
+        amount_minor=order.paid_minor,
+    )
+
+
+class _Before(NamedTuple):
+    """A refund that was answered before."""
+
+    refunded_minor: int
+    points: int
+    missing: int
+
+
+@dataclass(slots=True)
+class _Order:
+    """What an order earned, and what is left of it as the batch goes on."""
+
+    transfer_id: UUID
+    """What a reversal undoes: the credit, however it came."""
+    points: int
+    paid_minor: int
+    pending: bool
+    voided: bool
+    refunded_minor: int
+    taken: int
+    """Points taken back, with those that were missing."""
+
+    def share_of(self, refunded_minor: int) -> int:
+        """Points that go back with so much more of the payment."""
+        left = self.paid_minor - self.refunded_minor - refunded_minor
+        return self.points - self.taken - (self.points * left // self.paid_minor if self.paid_minor else 0)
+
+
+async def take_back(
+    tx: Driven, *, merchant_id: UUID, refunds: Sequence[Refund], now: datetime
+) -> list[TakenBack]:
+    """Take points back as money goes back, each refund once; one outcome for each.
+
+    Promised points become fewer; credited ones are taken from the balance as far as they are there (`missing`
+    says how many were burned). Refusals: `order_not_earned` (asked again later it may have), `refund_too_large`,
+    `duplicate` (the `refund_id` was used for another amount).
+    """
+    db = await tx.driver()
+    source_no = await accounts.source_no(tx, merchant_id=merchant_id, source="earned", now=now)
+    names = list({refund.order_id for refund in refunds})
+    await db.execute(_LOCK, source_no, names)
+    before = {
+        (row["order_id"], row["refund_id"]): _Before(row["refunded_minor"], row["points"], row["missing"])
+        for row in await db.fetch(_REFUNDS, merchant_id, names)
+    }
+    orders = {row["order_id"]: _order(row) for row in await db.fetch(_EARNED, source_no, names)}
+    for (order_id, _), row in before.items():
+        orders[order_id].refunded_minor += row.refunded_minor
+        orders[order_id].taken += row.points + row.missing
+    outcomes: list[TakenBack] = []
+    reversing: list[tuple[int, Reversal]] = []
+    voiding: dict[UUID, int] = {}
+    kept: list[tuple[int, str, str, int]] = []
+    for n, refund in enumerate(refunds):
+        order = orders.get(refund.order_id)
+        outcome, minor = _decide(refund, order, before.get((refund.order_id, refund.refund_id)))
+        outcomes.append(outcome)
+        if order is None or outcome.repeated or not outcome.ok:
+            continue
+        order.refunded_minor += minor
+        order.taken += outcome.points
+        kept.append((n, refund.order_id, refund.refund_id, minor))
+        before[refund.order_id, refund.refund_id] = _Before(minor, outcome.points, 0)
+        if outcome.points and order.pending:
+            voiding[order.transfer_id] = voiding.get(order.transfer_id, 0) + outcome.points
+        elif outcome.points:
+            whole = Reversal(
+                order.transfer_id, points=outcome.points, as_far_as_there=True, amount_minor=minor
+            )
+            reversing.append((n, whole))
+    await _void(tx, merchant_id, orders.values(), voiding, now)
+    done = await reversals.reverse(tx, merchant_id=merchant_id, reversals=[r for _, r in reversing], now=now)
+    for (n, asked), was in zip(reversing, done, strict=True):
+        assert asked.points is not None
+        outcomes[n] = TakenBack("taken_back", was.points, asked.points - was.points, was.balance)
+    if kept:
+        points = [outcomes[n].points for n, *_ in kept]
+        missing = [outcomes[n].missing for n, *_ in kept]
+        columns = [list(column) for column in zip(*(k[1:] for k in kept), strict=True)]
+        await db.execute(_KEEP, merchant_id, now, *columns, points, missing)
+    return outcomes
+
+
+def _order(row: asyncpg.Record) -> _Order:
+    state = row["state"]
+    return _Order(
+        transfer_id=row["carried_out"] or row["transfer_id"],
+        points=row["points"],
+        paid_minor=row["amount_minor"],
+        pending=state == "pending",
+        voided=state == "voided",
+        refunded_minor=0,
+        taken=0,
+    )
+
+
+def _decide(refund: Refund, order: _Order | None, before: _Before | None) -> tuple[TakenBack, int]:
+    """The outcome, and how much money it is about."""
+    if order is None:
+        return TakenBack("order_not_earned"), 0
+    if before is not None:
+        if refund.refunded_minor not in {None, before.refunded_minor}:
+            return TakenBack("duplicate", repeated=True), 0
+        code: TakeBackCode = "taken_back" if before.points or before.missing else "nothing_to_take_back"
+        return TakenBack(code, before.points, before.missing, repeated=True), 0
+    left = order.paid_minor - order.refunded_minor
+    minor = left if refund.refunded_minor is None else refund.refunded_minor
+    if minor > left:
+        return TakenBack("refund_too_large"), 0
+    points = 0 if order.voided else order.share_of(minor)
+    return TakenBack("taken_back" if points else "nothing_to_take_back", points), minor
+
+
+async def _void(
+    tx: Driven, merchant_id: UUID, orders: Iterable[_Order], voiding: dict[UUID, int], now: datetime
+) -> None:
+    """Promise less; what was promised and is all gone is settled."""
+    whole = {o.transfer_id for o in orders if o.transfer_id in voiding and o.taken == o.points}
+    await pending.reduce(tx, {key: less for key, less in voiding.items() if key not in whole})
+    settlements = [Settlement(key, 0) for key in whole]
+    if settlements:
+        await pending.settle(tx, merchant_id=merchant_id, settlements=settlements, now=now)

@@ -1,0 +1,263 @@
+"""The ledger: transfers posted in batches, each batch in one statement that decides and writes.
+
+Locking the members' accounts first makes the balances true; the statement after it goes through each
+member's transfers in the order of the batch (`points_running`, an aggregate of the schema), posts what the
+balance allows, and remembers what it refused. Where the transfers come from is a relation, so the same
+statement serves a request, a partner's stored file, and points that fall due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from counterfoil.db.transactions import Driven
+from counterfoil.errors import ConflictError
+from counterfoil.ids import new_id
+from counterfoil.points import lots
+
+MOST_IN_BATCH: Final = 10_000
+"""Transfers of one call. Their ids count within 16 bits."""
+
+Code = Literal["posted", "pending", "not_found", "closed", "limit_exceeded", "insufficient", "duplicate"]
+"""What became of a transfer. `duplicate`: its reference was used before, for something else."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer that is asked for: positive points to the member, negative ones from the member."""
+
+    customer_id: str
+    source_no: int
+    reference: str | None
+    points: int
+    expires_at: datetime | None = None
+    """When credited points expire; None: never."""
+    pending: bool = False
+    """Promised or held only: `pending.settle` carries it out."""
+    due_at: datetime | None = None
+    """Of a pending transfer: when promised points are credited, or a hold is released by itself."""
+    order_id: str | None = None
+    amount_minor: int | None = None
+    note: str | None = None
+    reverses: UUID | None = None
+    settles: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of an entry."""
+
+    code: Code
+    repeated: bool = False
+    """It had been decided before: this is the first answer again."""
+    transfer_id: UUID | None = None
+    balance: int | None = None
+    """The member's balance after it; None: it is pending, or was refused."""
+    version: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was posted, or is pending."""
+        return self.code in {"posted", "pending"}
+
+
+ENTRIES: Final = """
+    SELECT * FROM json_to_recordset($3::json) AS k(
+        n int, customer_id text, source_no bigint, reference text, points bigint, expires_at timestamptz,
+        pending bool, due_at timestamptz, order_id text, amount_minor bigint, note text, reverses uuid,
+        settles uuid)"""
+"""Entries as a relation: those of a request, as JSON."""
+
+LOCK: Final = """
+    SELECT count(*) FROM (
+        SELECT a.account_no FROM points_accounts a
+        WHERE a.merchant_id = $1 AND a.source IS NULL AND a.name = ANY($2::text[])
+        ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
+
+_FIRST: Final = """json_build_object(
+    'transfer_id', t.transfer_id, 'balance', t.balance, 'version', t.version,
+    'same', t.member_no = {of}.member_no AND t.points = {of}.points AND (t.version IS NULL) = {of}.pending)"""
+_SAME_REFERENCE: Final = "t.source_no = {of}.source_no AND t.reference = {of}.reference"
+
+_POST: Final = f"""
+    WITH entries AS MATERIALIZED ({{entries}}),
+    known AS (
+        SELECT e.*, a.account_no AS member_no, a.balance, a.held, a.version, f.code AS failed,
+               CASE WHEN f.code IS NOT NULL THEN f.code
+                    WHEN a.account_no IS NULL THEN 'not_found'
+                    WHEN a.state = 'closed' THEN 'closed' END AS code
+        FROM entries e
+        LEFT JOIN points_accounts a
+          ON a.merchant_id = $1 AND a.source IS NULL AND a.name = e.customer_id
+        LEFT JOIN points_refusals f ON f.source_no = e.source_no AND f.reference = e.reference),
+    probed AS ({{probed}}),
+    ran AS (
+        SELECT n, member_no, balance - held AS free,
+               points_running(balance - held, points, $5 - held) OVER (
+                   PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING) AS after
+        FROM probed WHERE code IS NULL AND first IS NULL AND NOT (pending AND points > 0)),
+    fitted AS (
+        SELECT n, after <> lag(after, 1, free) OVER (PARTITION BY member_no ORDER BY n) AS fits FROM ran),
+    decided AS (
+        SELECT p.*, CASE WHEN p.code IS NOT NULL THEN p.code WHEN f.fits IS NOT FALSE THEN NULL
+                         WHEN p.points < 0 THEN 'insufficient' ELSE 'limit_exceeded' END AS why
+        FROM probed p LEFT JOIN fitted f USING (n)),
+    granted AS (
+        SELECT d.*, ($4 || lpad(to_hex(d.n), 4, '0'))::uuid AS transfer_id,
+               CASE WHEN NOT d.pending THEN d.version + count(*) FILTER (WHERE NOT d.pending) OVER w END AS place,
+               CASE WHEN NOT d.pending THEN (d.balance + sum(d.points) FILTER (WHERE NOT d.pending) OVER w)::bigint
+               END AS reached
+        FROM decided d WHERE d.why IS NULL AND d.first IS NULL
+        WINDOW w AS (PARTITION BY d.member_no ORDER BY d.n ROWS UNBOUNDED PRECEDING)),
+    refused AS (
+        SELECT d.*, coalesce(d.first, (SELECT {_FIRST.format(of="d")} FROM points_transfers t
+                                       WHERE {_SAME_REFERENCE.format(of="d")})) AS earlier
+        FROM decided d WHERE d.why IS NOT NULL OR d.first IS NOT NULL),
+    transfers AS (
+        INSERT INTO points_transfers (transfer_id, merchant_id, member_no, source_no, reference, points,
+                                      balance, version, order_id, amount_minor, note, expires_at, reverses,
+                                      settles, posted_at)
+        SELECT transfer_id, $1, member_no, source_no, reference, points, reached, place, order_id,
+               amount_minor, note, expires_at, reverses, settles, $2
+        FROM granted ORDER BY n),
+    accounts AS (
+        UPDATE points_accounts a
+        SET balance = a.balance + g.posted, version = a.version + g.number,
+            held = a.held + g.held, pending = a.pending + g.promised
+        FROM (SELECT member_no, coalesce(sum(points) FILTER (WHERE NOT pending), 0) AS posted,
+                     count(*) FILTER (WHERE NOT pending) AS number,
+                     coalesce(-sum(points) FILTER (WHERE pending AND points < 0), 0) AS held,
+                     coalesce(sum(points) FILTER (WHERE pending AND points > 0), 0) AS promised
+              FROM granted GROUP BY member_no) g
+        WHERE a.account_no = g.member_no),
+    lots AS (
+        INSERT INTO points_lots AS l (member_no, expires_at, merchant_id, points)
+        SELECT member_no, expires_at, $1, sum(points) FROM granted
+        WHERE NOT pending AND points > 0 AND expires_at IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (member_no, expires_at) DO UPDATE SET points = l.points + excluded.points),
+    waiting AS (
+        INSERT INTO points_pending (transfer_id, merchant_id, member_no, points, due_at)
+        SELECT transfer_id, $1, member_no, points, due_at FROM granted WHERE pending),
+    remembered AS (
+        INSERT INTO points_refusals (source_no, reference, merchant_id, customer_id, points, code, refused_at)
+        SELECT source_no, reference, $1, customer_id, points, why, $2 FROM refused
+        WHERE failed IS NULL AND earlier IS NULL AND reference IS NOT NULL)
+    SELECT n, CASE WHEN pending THEN 'pending' ELSE 'posted' END AS code, NULL AS failed,
+           transfer_id, reached, place, NULL::text AS earlier FROM granted
+    UNION ALL SELECT n, why, failed, NULL, NULL, NULL, earlier::text FROM refused
+    ORDER BY n"""
+
+POST: Final = _POST.replace("{probed}", "SELECT *, NULL::json AS first FROM known")
+"""In the hope that every reference is new: the unique index objects where one is not."""
+POST_PROBING: Final = _POST.replace(
+    "{probed}",
+    f"""SELECT k.*, t.first FROM known k LEFT JOIN LATERAL (
+            SELECT {_FIRST.format(of="k")} AS first FROM points_transfers t
+            WHERE {_SAME_REFERENCE.format(of="k")} LIMIT 1) t ON true""",
+)
+"""Having looked for each reference in all history."""
+
+
+class _Earlier(msgspec.Struct):
+    """The transfer that has a reference already."""
+
+    transfer_id: UUID
+    balance: int | None
+    version: int | None
+    same: bool
+    """Whether it is what is asked for now."""
+
+
+async def post(
+    tx: Driven, *, merchant_id: UUID, entries: Sequence[Entry], now: datetime, limit: int | None = None
+) -> list[Posted]:
+    """Post transfers, at most `MOST_IN_BATCH`, in their order; one outcome for each.
+
+    An entry that is refused moves nothing and never will: its reference stays refused. `limit`: how high a
+    balance may rise by these entries. The caller's transaction holds the members' accounts from here on.
+    """
+    if not entries:
+        return []
+    if len(entries) > MOST_IN_BATCH:
+        raise ValueError(f"{len(entries)} entries in one batch; {MOST_IN_BATCH} is the most")
+    db = await tx.driver()
+    first: dict[tuple[int, str], int] = {}
+    asked = []
+    for n, entry in enumerate(entries):
+        if entry.reference is None or first.setdefault((entry.source_no, entry.reference), n) == n:
+            asked.append({"n": n, **msgspec.structs.asdict(entry)})
+    await lock(tx, merchant_id=merchant_id, customer_ids={entry.customer_id for entry in entries})
+    rows = await post_from(db, ENTRIES, merchant_id, now, msgspec.json.encode(asked).decode(), limit)
+    found: dict[int, Posted] = {row[0]: _posted(row) for row in rows}
+    await lots.take(
+        db,
+        [
+            p.transfer_id
+            for n, p in found.items()
+            if p.code == "posted" and not p.repeated and entries[n].points < 0
+        ],
+    )
+    return [found[n] if n in found else _again(entries, n, first, found) for n in range(len(entries))]
+
+
+async def lock(tx: Driven, *, merchant_id: UUID, customer_ids: Iterable[str]) -> None:
+    """Lock members' accounts, in the order of their numbers."""
+    db = await tx.driver()
+    await db.execute(LOCK, merchant_id, list(customer_ids))
+
+
+async def post_from(
+    db: asyncpg.Connection, entries: str, merchant_id: UUID, now: datetime, argument: Any, limit: int | None
+) -> list[asyncpg.Record]:
+    """Post the entries of a relation (columns as in `ENTRIES`, over `argument` as $3) under held locks.
+
+    Gives for each: its number, the code, the earlier refusal, the transfer and the balance and version after
+    it, and as JSON the transfer that had its reference.
+    """
+    values = merchant_id, now, argument, new_id().hex[:-4], limit
+    for statement in (POST, POST_PROBING, POST_PROBING):
+        await db.execute("SAVEPOINT points")
+        try:
+            rows = await db.fetch(statement.replace("{entries}", entries), *values)
+        except asyncpg.UniqueViolationError:
+            # A reference that is there already; or, while probing, one that somebody committed meanwhile.
+            await db.execute("ROLLBACK TO SAVEPOINT points")
+            continue
+        await db.execute("RELEASE SAVEPOINT points")
+        return rows
+    raise ConflictError("The same references are being posted elsewhere; try again.", code="busy")
+
+
+def _posted(row: asyncpg.Record) -> Posted:
+    _, code, failed, transfer_id, balance, version, earlier = row
+    if earlier is not None:
+        was = msgspec.json.decode(earlier, type=_Earlier)
+        if not was.same:
+            return Posted("duplicate", repeated=True, transfer_id=was.transfer_id)
+        done: Code = "pending" if was.version is None else "posted"
+        return Posted(
+            done, repeated=True, transfer_id=was.transfer_id, balance=was.balance, version=was.version
+        )
+    return Posted(
+        code, repeated=failed is not None, transfer_id=transfer_id, balance=balance, version=version
+    )
+
+
+def _again(
+    entries: Sequence[Entry], n: int, first: Mapping[tuple[int, str], int], found: Mapping[int, Posted]
+) -> Posted:
+    """A reference that came before in the same batch: the first answer, if it asks for the same."""
+    entry = entries[n]
+    assert entry.reference is not None
+    before = first[entry.source_no, entry.reference]
+    of, answer = entries[before], found[before]
+    same = (of.customer_id, of.points, of.pending) == (entry.customer_id, entry.points, entry.pending)
+    if same or not answer.ok:
+        return replace(answer, repeated=True)
+    return Posted("duplicate", repeated=True, transfer_id=answer.transfer_id)

@@ -1,0 +1,66 @@
+"""Lots: which of a member's points expire when. Whoever changes them holds the member's account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+_TAKE: Final = """
+    WITH debits AS (
+        SELECT transfer_id, member_no, -points AS points,
+               sum(-points) OVER (PARTITION BY member_no ORDER BY version) AS upto
+        FROM points_transfers WHERE transfer_id = ANY($1::uuid[])),
+    lots AS (
+        SELECT member_no, expires_at, points,
+               sum(points) OVER (PARTITION BY member_no ORDER BY expires_at) AS upto
+        FROM points_lots WHERE points > 0 AND member_no IN (SELECT member_no FROM debits)),
+    -- Lots and debits laid end to end, each in its order: a debit takes where the two overlap.
+    taken AS (
+        SELECT d.transfer_id, l.member_no, l.expires_at,
+               least(d.upto, l.upto) - greatest(d.upto - d.points, l.upto - l.points) AS points
+        FROM debits d JOIN lots l
+          ON l.member_no = d.member_no AND l.upto > d.upto - d.points AND l.upto - l.points < d.upto),
+    uses AS (
+        INSERT INTO points_lot_uses (transfer_id, expires_at, points)
+        SELECT transfer_id, expires_at, points FROM taken)
+    UPDATE points_lots l SET points = l.points - t.points
+    FROM (SELECT member_no, expires_at, sum(points) AS points FROM taken GROUP BY 1, 2) t
+    WHERE l.member_no = t.member_no AND l.expires_at = t.expires_at"""
+
+_GIVE_BACK: Final = """
+    WITH back AS (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k(transfer_id, already, points)),
+    -- What a debit took, laid end to end the other way round: what never expires first, then what lives longest.
+    uses AS (
+        SELECT u.transfer_id, t.member_no, t.merchant_id, u.expires_at, u.points,
+               -t.points - sum(u.points) OVER (PARTITION BY u.transfer_id)
+               + sum(u.points) OVER (PARTITION BY u.transfer_id ORDER BY u.expires_at DESC) AS upto
+        FROM points_lot_uses u JOIN points_transfers t ON t.transfer_id = u.transfer_id
+        WHERE u.transfer_id = ANY($1::uuid[]))
+    INSERT INTO points_lots AS l (member_no, expires_at, merchant_id, points)
+    SELECT u.member_no, greatest(u.expires_at, $4), u.merchant_id,
+           sum(least(b.already + b.points, u.upto) - greatest(b.already, u.upto - u.points))
+    FROM back b JOIN uses u
+      ON u.transfer_id = b.transfer_id AND u.upto > b.already AND u.upto - u.points < b.already + b.points
+    GROUP BY 1, 2, 3 ORDER BY 1, 2
+    ON CONFLICT (member_no, expires_at) DO UPDATE SET points = l.points + excluded.points"""
+
+
+async def give_back(
+    db: asyncpg.Connection, back: Sequence[tuple[UUID, int, int]], *, soonest: datetime
+) -> None:
+    """Put back into the lots what debits took: of each so many points, after so many given back already.
+
+    What would expire before `soonest` expires then.
+    """
+    if back:
+        await db.execute(_GIVE_BACK, *zip(*back, strict=True), soonest)
+
+
+async def take(db: asyncpg.Connection, debits: Sequence[UUID | None]) -> None:
+    """Take what these debits took from the members' lots, the soonest to expire first."""
+    if debits:
+        await db.execute(_TAKE, debits)
