@@ -35,7 +35,10 @@ class Account:
         return self.balance - self.held
 
 
-_ACCOUNT: Final = "account_no, name, state, balance, held, pending, version, opened_at, closed_at"
+ACCOUNT: Final = (
+    "account_no, name AS customer_id, state, balance, held, pending, version, opened_at, closed_at"
+)
+"""The columns of an `Account`."""
 
 
 async def open_accounts(tx: Driven, *, merchant_id: UUID, customer_ids: Sequence[str], now: datetime) -> int:
@@ -55,7 +58,7 @@ async def open_accounts(tx: Driven, *, merchant_id: UUID, customer_ids: Sequence
 async def get(tx: ReadTx, *, merchant_id: UUID, customer_id: str) -> Account:
     """A member's account; `NotFoundError` (`points_account_not_found`) if there is none."""
     row = await tx.first(
-        f"""SELECT {_ACCOUNT} FROM points_accounts
+        f"""SELECT {ACCOUNT} FROM points_accounts
             WHERE merchant_id = :merchant_id AND source IS NULL AND name = :name""",
         {"merchant_id": merchant_id, "name": customer_id},
     )
@@ -64,7 +67,7 @@ async def get(tx: ReadTx, *, merchant_id: UUID, customer_id: str) -> Account:
             f"The customer {customer_id!r} has no points account; open one first.",
             code="points_account_not_found",
         )
-    return Account(*row)
+    return Account(**row._mapping)
 
 
 async def close(tx: Tx, *, merchant_id: UUID, customer_id: str, now: datetime) -> Account:

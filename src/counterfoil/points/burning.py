@@ -1,4 +1,4 @@
-"""Burning: points that take something off an order. Held at the checkout, posted when it is paid, or at once."""
+"""Burning: points that take something off an order; at once, or held at the checkout until it is paid."""
 
 from __future__ import annotations
 

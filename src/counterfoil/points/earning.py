@@ -83,7 +83,8 @@ _REFUNDS: Final = """
     SELECT order_id, refund_id, refunded_minor, points, missing FROM points_refunds
     WHERE merchant_id = $1 AND order_id = ANY($2::text[])"""
 _KEEP: Final = """
-    INSERT INTO points_refunds (merchant_id, order_id, refund_id, refunded_minor, points, missing, recorded_at)
+    INSERT INTO points_refunds (merchant_id, order_id, refund_id, refunded_minor, points, missing,
+                                recorded_at)
     SELECT $1, k.*, $2 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS k"""
 
 
@@ -152,9 +153,9 @@ async def take_back(
 ) -> list[TakenBack]:
     """Take points back as money goes back, each refund once; one outcome for each.
 
-    Promised points become fewer; credited ones are taken from the balance as far as they are there (`missing`
-    says how many were burned). Refusals: `order_not_earned` (asked again later it may have), `refund_too_large`,
-    `duplicate` (the `refund_id` was used for another amount).
+    Promised points become fewer; credited ones are taken from the balance as far as they are there
+    (`missing` says how many were burned). Refusals: `order_not_earned` (asked again later it may have),
+    `refund_too_large`, `duplicate` (the `refund_id` was used for another amount).
     """
     db = await tx.driver()
     source_no = await accounts.source_no(tx, merchant_id=merchant_id, source="earned", now=now)

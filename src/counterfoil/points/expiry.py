@@ -28,7 +28,7 @@ _NOTICE: Final = """
     WITH soon AS (
         SELECT l.member_no, l.expires_at FROM points_lots l
         JOIN points_programs p ON p.merchant_id = l.merchant_id
-        WHERE l.points > 0 AND l.expires_at > $1 AND l.notified_at IS NULL AND l.expires_at <= $1 + interval '3650 days'
+        WHERE l.points > 0 AND l.expires_at > $1 AND l.notified_at IS NULL
           AND l.expires_at <= $1 + make_interval(days => (p.terms->>'notice_days')::int)
         ORDER BY l.expires_at LIMIT $2 FOR UPDATE OF l SKIP LOCKED)
     UPDATE points_lots l SET notified_at = $1 FROM soon s JOIN points_accounts a ON a.account_no = s.member_no

@@ -110,8 +110,10 @@ _POST: Final = f"""
         FROM probed p LEFT JOIN fitted f USING (n)),
     granted AS (
         SELECT d.*, ($4 || lpad(to_hex(d.n), 4, '0'))::uuid AS transfer_id,
-               CASE WHEN NOT d.pending THEN d.version + count(*) FILTER (WHERE NOT d.pending) OVER w END AS place,
-               CASE WHEN NOT d.pending THEN (d.balance + sum(d.points) FILTER (WHERE NOT d.pending) OVER w)::bigint
+               CASE WHEN NOT d.pending
+                    THEN d.version + count(*) FILTER (WHERE NOT d.pending) OVER w END AS place,
+               CASE WHEN NOT d.pending
+                    THEN (d.balance + sum(d.points) FILTER (WHERE NOT d.pending) OVER w)::bigint
                END AS reached
         FROM decided d WHERE d.why IS NULL AND d.first IS NULL
         WINDOW w AS (PARTITION BY d.member_no ORDER BY d.n ROWS UNBOUNDED PRECEDING)),
@@ -224,7 +226,7 @@ async def post_from(
     for statement in (POST, POST_PROBING, POST_PROBING):
         await db.execute("SAVEPOINT points")
         try:
-            rows = await db.fetch(statement.replace("{entries}", entries), *values)
+            rows: list[asyncpg.Record] = await db.fetch(statement.replace("{entries}", entries), *values)
         except asyncpg.UniqueViolationError:
             # A reference that is there already; or, while probing, one that somebody committed meanwhile.
             await db.execute("ROLLBACK TO SAVEPOINT points")

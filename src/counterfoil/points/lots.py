@@ -32,8 +32,9 @@ _TAKE: Final = """
     WHERE l.member_no = t.member_no AND l.expires_at = t.expires_at"""
 
 _GIVE_BACK: Final = """
-    WITH back AS (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k(transfer_id, already, points)),
-    -- What a debit took, laid end to end the other way round: what never expires first, then what lives longest.
+    WITH back AS (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k(transfer_id, already, points)),
+    -- What a debit took, laid end to end the other way round: what never expires, then what lives longest.
     uses AS (
         SELECT u.transfer_id, t.member_no, t.merchant_id, u.expires_at, u.points,
                -t.points - sum(u.points) OVER (PARTITION BY u.transfer_id)

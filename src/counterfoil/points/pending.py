@@ -58,13 +58,15 @@ _LOCK: Final = """
                                WHERE p.merchant_id = $1 AND p.transfer_id = ANY($2::uuid[]))
         ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
 _READ: Final = """
-    SELECT p.transfer_id, p.state, abs(p.points) AS points, p.posted_points, p.voided_points, p.points < 0 AS hold,
+    SELECT p.transfer_id, p.state, abs(p.points) AS points, p.posted_points, p.voided_points,
+           p.points < 0 AS hold,
            t.source_no, a.name AS customer_id, t.order_id, t.amount_minor, t.note, t.expires_at,
            d.transfer_id AS done_id, d.balance AS done_balance
     FROM points_pending p
     JOIN points_transfers t ON t.transfer_id = p.transfer_id
     JOIN points_accounts a ON a.account_no = p.member_no
-    LEFT JOIN points_transfers d ON p.state = 'posted' AND d.member_no = p.member_no AND d.settles = p.transfer_id
+    LEFT JOIN points_transfers d
+      ON p.state = 'posted' AND d.member_no = p.member_no AND d.settles = p.transfer_id
     WHERE p.merchant_id = $1 AND p.transfer_id = ANY($2::uuid[])"""
 _SETTLE: Final = """
     WITH k AS (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS k(transfer_id, posted)),
@@ -176,7 +178,7 @@ def _entry(row: asyncpg.Record, points: int) -> Entry:
 
 
 async def reduce(tx: Driven, less: dict[UUID, int]) -> None:
-    """Void a part of what is pending; the rest stays. The caller holds the accounts and knows what is left."""
+    """Void a part of what is pending. The caller holds the accounts and knows what is left."""
     db = await tx.driver()
     await db.execute(_REDUCE, list(less), list(less.values()))
 

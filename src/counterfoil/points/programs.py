@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from counterfoil.db.transactions import ReadTx, Tx
 from counterfoil.errors import NotFoundError
@@ -62,12 +62,14 @@ class Program(_Strict):
     """How high a balance may rise. None: as it likes."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
 
-    def model_post_init(self, context: object) -> None:
-        """Refuse a time zone that there is not."""
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, time_zone: str) -> str:
         try:
-            ZoneInfo(self.time_zone)
+            ZoneInfo(time_zone)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"there is no time zone {self.time_zone!r}") from error
+            raise ValueError(f"there is no time zone {time_zone!r}") from error
+        return time_zone
 
     def expires_at(self, earned_at: datetime) -> datetime | None:
         """When points that were earned at a moment expire; half-open: they are good before it."""
@@ -116,6 +118,7 @@ async def put(tx: Tx, *, merchant_id: UUID, program: Program, now: datetime) -> 
     await tx.execute(
         """INSERT INTO points_programs (merchant_id, terms, changed_at)
            VALUES (:merchant_id, CAST(:terms AS jsonb), :now)
-           ON CONFLICT (merchant_id) DO UPDATE SET terms = excluded.terms, changed_at = excluded.changed_at""",
+           ON CONFLICT (merchant_id)
+           DO UPDATE SET terms = excluded.terms, changed_at = excluded.changed_at""",
         {"merchant_id": merchant_id, "terms": program.model_dump_json(), "now": now},
     )
