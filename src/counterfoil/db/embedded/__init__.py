@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -27,14 +28,28 @@ from counterfoil.db.embedded import binaries, homes
 from counterfoil.db.embedded.connection import greeting, join, join_or_start
 from counterfoil.errors import UnavailableError
 
+_MIB: Final = 1 << 20
+
+
+def _memory_bytes() -> int:
+    """The memory that there is for this machine or container."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return whole
+    return min(whole, int(most)) if most.isdecimal() else whole
+
+
 SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "port": "5432",
     "cluster_name": "counterfoil",
     "max_connections": "100",
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
+    # Pages that are not in it are copied in for each look, and changed ones written out to make room.
+    "shared_buffers": f"{min(max(_memory_bytes() // 8 // _MIB, 128), 2048)}MB",
+    "effective_cache_size": f"{max(_memory_bytes() // 2 // _MIB, 256)}MB",
     "work_mem": "8MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "4GB",
