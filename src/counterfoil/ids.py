@@ -30,6 +30,7 @@ PREFIXES: Final[dict[str, str]] = {
     "reservation": "rsv",
     "redemption": "red",
     "reversal": "rev",
+    "transfer": "trf",
     "webhook_endpoint": "whe",
     "webhook_delivery": "whd",
 }
