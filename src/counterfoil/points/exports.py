@@ -25,7 +25,7 @@ def as_text(text: str) -> str:
 
 
 async def csv_parts(tx: ReadTx, *, merchant_id: UUID) -> AsyncIterator[tuple[int, bytes]]:
-    """The whole ledger of a merchant, thousands of transfers at a time: how many they are, and their lines."""
+    """The whole ledger, thousands of transfers at a time: how many they are, and their lines."""
     yield 0, _lines([COLUMNS])
     async for items in queries.export(tx, merchant_id=merchant_id):
         yield len(items), _lines([[_cell(getattr(item, name)) for name in COLUMNS] for item in items])

@@ -102,6 +102,15 @@ async def find(tx: ReadTx, *, merchant_id: UUID) -> Program | None:
     return None if terms is None else Program.model_validate(terms)
 
 
+async def lock(tx: Tx, *, merchant_id: UUID) -> Program | None:
+    """A merchant's program, which nobody else changes until the transaction ends."""
+    terms = await tx.scalar(
+        "SELECT terms FROM points_programs WHERE merchant_id = :merchant_id FOR UPDATE",
+        {"merchant_id": merchant_id},
+    )
+    return None if terms is None else Program.model_validate(terms)
+
+
 async def get(tx: ReadTx, *, merchant_id: UUID) -> Program:
     """A merchant's program; `NotFoundError` (`points_program_not_found`) where it has none yet."""
     program = await find(tx, merchant_id=merchant_id)
