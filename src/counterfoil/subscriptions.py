@@ -16,6 +16,8 @@ SUBSCRIBERS: Final[dict[str, tuple[str, ...]]] = {
     "codes.requested": ("vouchers.generate",),
     # Vouchers or campaigns changed: the programs that asked for it are told.
     "vouchers.changed": ("webhooks.fan_out",),
+    # Points moved, were promised or are about to expire: likewise.
+    "points.changed": ("webhooks.fan_out",),
 }
 
 ONLY_IF: Final[dict[str, str]] = {

@@ -7,7 +7,7 @@ gone back, so have all of the points, whatever the roundings between.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
@@ -59,6 +59,10 @@ class TakenBack:
     """How many could not be taken back, because they have been burned."""
     balance: int | None = None
     repeated: bool = False
+    transfer_id: UUID | None = None
+    """The transfer that took them out of the balance."""
+    promise_id: UUID | None = None
+    """The pending transfer that promises less now; None: they were in the balance."""
 
     @property
     def ok(self) -> bool:
@@ -185,6 +189,7 @@ async def take_back(
         before[refund.order_id, refund.refund_id] = _Before(minor, outcome.points, 0)
         if outcome.points and order.pending:
             voiding[order.transfer_id] = voiding.get(order.transfer_id, 0) + outcome.points
+            outcomes[n] = replace(outcome, promise_id=order.transfer_id)
         elif outcome.points:
             whole = Reversal(
                 order.transfer_id, points=outcome.points, as_far_as_there=True, amount_minor=minor
@@ -194,7 +199,9 @@ async def take_back(
     done = await reversals.reverse(tx, merchant_id=merchant_id, reversals=[r for _, r in reversing], now=now)
     for (n, asked), was in zip(reversing, done, strict=True):
         assert asked.points is not None
-        outcomes[n] = TakenBack("taken_back", was.points, asked.points - was.points, was.balance)
+        outcomes[n] = TakenBack(
+            "taken_back", was.points, asked.points - was.points, was.balance, transfer_id=was.transfer_id
+        )
     if kept:
         points = [outcomes[n].points for n, *_ in kept]
         missing = [outcomes[n].missing for n, *_ in kept]

@@ -42,8 +42,8 @@ async def find_due(tx: Driven, *, now: datetime) -> list[UUID]:
     return [row[0] for row in await db.fetch(_DUE, now)]
 
 
-async def expire(tx: Driven, *, merchant_id: UUID, now: datetime, most: int) -> int:
-    """Expire what is due of at most so many members; gives how many there were.
+async def expire(tx: Driven, *, merchant_id: UUID, now: datetime, most: int) -> list[UUID]:
+    """Expire what is due of at most so many members; gives the transfers.
 
     Points that are held for an order stay until that is settled.
     """
@@ -55,8 +55,8 @@ async def expire(tx: Driven, *, merchant_id: UUID, now: datetime, most: int) -> 
         Entry(customer_id=row["customer_id"], source_no=source_no, reference=None, points=-row["points"])
         for row in await db.fetch(_EXPIRED, merchant_id, members, now)
     ]
-    await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=now)
-    return len(entries)
+    posted = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=now)
+    return [p.transfer_id for p in posted if p.transfer_id is not None]
 
 
 async def find_expiring(tx: Driven, *, now: datetime, most: int) -> dict[UUID, Sequence[dict[str, Any]]]:

@@ -22,6 +22,14 @@ EventType = Literal[
     "campaign.ended",
     "campaign.sold_out",
     "campaign.budget_exhausted",
+    "points.credited",
+    "points.debited",
+    "points.promised",
+    "points.held",
+    "points.voided",
+    "points.reversed",
+    "points.expiring",
+    "points.expired",
     "webhook.test",
 ]
 """What an endpoint can be told of. `webhook.test` goes to the endpoint that is tested, and to no other."""
