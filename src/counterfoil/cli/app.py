@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "keys": ("counterfoil.cli.access:keys_app", "API keys, for programs."),
     "campaigns": ("counterfoil.cli.campaigns:app", "Campaigns that are run here."),
     "vouchers": ("counterfoil.cli.vouchers:app", "Vouchers of campaigns that are run here."),
+    "points": ("counterfoil.cli.points:app", "Loyalty points: members' accounts and what moves them."),
     "webhooks": ("counterfoil.cli.webhooks:app", "Programs of customers that are told what happens."),
     "operators": ("counterfoil.cli.access:operators_app", "People who sign in to the pages."),
 }

@@ -28,6 +28,6 @@ async def count_members(tx: ReadTx, *, merchant_id: UUID) -> int:
 async def expiring_by_month(
     tx: ReadTx, *, merchant_id: UUID, zone: str, now: datetime, most: int = 24
 ) -> dict[date, int]:
-    """Points of all members by the month in which their last good day is, as the merchant's calendar has it."""
+    """Points of all members by the month in which their last good day is, by the merchant's clock."""
     rows = await tx.all(_EXPIRING, {"merchant_id": merchant_id, "zone": zone, "now": now, "most": most})
     return {row.month: row.points for row in rows}
