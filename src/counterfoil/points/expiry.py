@@ -14,23 +14,24 @@ from counterfoil.points.ledger import Entry
 
 _DUE: Final = """
     SELECT DISTINCT l.merchant_id FROM points_lots l JOIN points_accounts a ON a.account_no = l.member_no
-    WHERE l.points > 0 AND l.expires_at <= $1 AND a.balance > a.held"""
+    WHERE l.expires_at <= $1 AND a.balance > a.held"""
 _MEMBERS: Final = """
     SELECT DISTINCT a.name FROM points_lots l JOIN points_accounts a ON a.account_no = l.member_no
-    WHERE l.merchant_id = $1 AND l.points > 0 AND l.expires_at <= $2 AND a.balance > a.held LIMIT $3"""
+    WHERE l.merchant_id = $1 AND l.expires_at <= $2 AND a.balance > a.held LIMIT $3"""
 _EXPIRED: Final = """
     SELECT a.name AS customer_id, least(sum(l.points), a.balance - a.held)::bigint AS points
     FROM points_accounts a JOIN points_lots l ON l.member_no = a.account_no
-    WHERE a.merchant_id = $1 AND a.source IS NULL AND a.name = ANY($2::text[]) AND l.points > 0
+    WHERE a.merchant_id = $1 AND a.source IS NULL AND a.name = ANY($2::text[])
       AND l.expires_at <= $3 AND a.balance > a.held
     GROUP BY a.account_no ORDER BY a.account_no"""
 _NOTICE: Final = """
     WITH soon AS (
-        SELECT l.member_no, l.expires_at FROM points_lots l
-        JOIN points_programs p ON p.merchant_id = l.merchant_id
-        WHERE l.points > 0 AND l.expires_at > $1 AND l.notified_at IS NULL
-          AND l.expires_at <= $1 + make_interval(days => (p.terms->>'notice_days')::int)
-        ORDER BY l.expires_at LIMIT $2 FOR UPDATE OF l SKIP LOCKED)
+        SELECT u.* FROM points_programs p, LATERAL (
+            SELECT l.member_no, l.expires_at FROM points_lots l
+            WHERE l.merchant_id = p.merchant_id AND l.notified_at IS NULL AND l.expires_at > $1
+              AND l.expires_at <= $1 + make_interval(days => (p.terms->>'notice_days')::int)
+            ORDER BY l.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) u
+        LIMIT $2)
     UPDATE points_lots l SET notified_at = $1 FROM soon s JOIN points_accounts a ON a.account_no = s.member_no
     WHERE l.member_no = s.member_no AND l.expires_at = s.expires_at
     RETURNING l.merchant_id, a.name AS customer_id, l.expires_at, l.points"""

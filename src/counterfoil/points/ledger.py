@@ -1,8 +1,8 @@
 """The ledger: transfers posted in batches, each batch in one statement that decides and writes.
 
-Locking the members' accounts first makes the balances true; the statement after it goes through each
-member's transfers in the order of the batch (`points_running`, an aggregate of the schema), posts what the
-balance allows, and remembers what it refused. Where the transfers come from is a relation, so the same
+The statement locks the members' accounts first, so that the balances it reads are true, and takes each
+member's transfers in the order of the batch (`points_running`, an aggregate of the schema): it posts what the
+balance allows and remembers what it refused. Where the transfers come from is a relation, so the same
 statement serves a request, a partner's stored file, and points that fall due.
 """
 
@@ -81,29 +81,32 @@ LOCK: Final = """
         ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
 
 _FIRST: Final = """json_build_object(
-    'transfer_id', t.transfer_id, 'balance', t.balance, 'version', t.version,
-    'same', t.member_no = {of}.member_no AND t.points = {of}.points AND (t.version IS NULL) = {of}.pending)"""
+    'transfer_id', t.transfer_id, 'balance', t.balance, 'version', t.version, 'points', t.points,
+    'customer_id', (SELECT m.name FROM points_accounts m WHERE m.account_no = t.member_no))"""
 _SAME_REFERENCE: Final = "t.source_no = {of}.source_no AND t.reference = {of}.reference"
 
 _POST: Final = f"""
     WITH entries AS MATERIALIZED ({{entries}}),
+    locked AS MATERIALIZED (
+        SELECT a.account_no, a.name, a.state, a.balance, a.held, a.pending, a.version
+        FROM points_accounts a
+        WHERE a.merchant_id = $1 AND a.source IS NULL
+          AND a.name = ANY(ARRAY(SELECT DISTINCT customer_id FROM entries))
+        ORDER BY a.account_no FOR NO KEY UPDATE),
     known AS (
-        SELECT e.*, a.account_no AS member_no, a.balance, a.held, a.version, f.code AS failed,
+        SELECT e.*, a.account_no AS member_no, a.balance, a.held, a.pending AS promised, a.version,
+               f.code AS failed,
                CASE WHEN f.code IS NOT NULL THEN f.code
                     WHEN a.account_no IS NULL THEN 'not_found'
                     WHEN a.state = 'closed' THEN 'closed' END AS code
         FROM entries e
-        LEFT JOIN points_accounts a
-          ON a.merchant_id = $1 AND a.source IS NULL AND a.name = e.customer_id
+        LEFT JOIN locked a ON a.name = e.customer_id
         LEFT JOIN points_refusals f ON f.source_no = e.source_no AND f.reference = e.reference),
     probed AS ({{probed}}),
-    ran AS (
-        SELECT n, member_no, balance - held AS free,
-               points_running(balance - held, points, $5 - held) OVER (
-                   PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING) AS after
-        FROM probed WHERE code IS NULL AND first IS NULL AND NOT (pending AND points > 0)),
     fitted AS (
-        SELECT n, after <> lag(after, 1, free) OVER (PARTITION BY member_no ORDER BY n) AS fits FROM ran),
+        SELECT n, (points_running(balance - held, $5 - balance - promised, points, pending) OVER (
+                      PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING))[3] = 1 AS fits
+        FROM probed WHERE code IS NULL AND first IS NULL),
     decided AS (
         SELECT p.*, CASE WHEN p.code IS NOT NULL THEN p.code WHEN f.fits IS NOT FALSE THEN NULL
                          WHEN p.points < 0 THEN 'insufficient' ELSE 'limit_exceeded' END AS why
@@ -118,7 +121,7 @@ _POST: Final = f"""
         FROM decided d WHERE d.why IS NULL AND d.first IS NULL
         WINDOW w AS (PARTITION BY d.member_no ORDER BY d.n ROWS UNBOUNDED PRECEDING)),
     refused AS (
-        SELECT d.*, coalesce(d.first, (SELECT {_FIRST.format(of="d")} FROM points_transfers t
+        SELECT d.*, coalesce(d.first, (SELECT {_FIRST} FROM points_transfers t
                                        WHERE {_SAME_REFERENCE.format(of="d")})) AS earlier
         FROM decided d WHERE d.why IS NOT NULL OR d.first IS NOT NULL),
     transfers AS (
@@ -127,7 +130,7 @@ _POST: Final = f"""
                                       settles, posted_at)
         SELECT transfer_id, $1, member_no, source_no, reference, points, reached, place, order_id,
                amount_minor, note, expires_at, reverses, settles, $2
-        FROM granted ORDER BY n),
+        FROM granted),
     accounts AS (
         UPDATE points_accounts a
         SET balance = a.balance + g.posted, version = a.version + g.number,
@@ -152,15 +155,14 @@ _POST: Final = f"""
         WHERE failed IS NULL AND earlier IS NULL AND reference IS NOT NULL)
     SELECT n, CASE WHEN pending THEN 'pending' ELSE 'posted' END AS code, NULL AS failed,
            transfer_id, reached, place, NULL::text AS earlier FROM granted
-    UNION ALL SELECT n, why, failed, NULL, NULL, NULL, earlier::text FROM refused
-    ORDER BY n"""
+    UNION ALL SELECT n, why, failed, NULL, NULL, NULL, earlier::text FROM refused"""
 
 POST: Final = _POST.replace("{probed}", "SELECT *, NULL::json AS first FROM known")
 """In the hope that every reference is new: the unique index objects where one is not."""
 POST_PROBING: Final = _POST.replace(
     "{probed}",
     f"""SELECT k.*, t.first FROM known k LEFT JOIN LATERAL (
-            SELECT {_FIRST.format(of="k")} AS first FROM points_transfers t
+            SELECT {_FIRST} AS first FROM points_transfers t
             WHERE {_SAME_REFERENCE.format(of="k")} LIMIT 1) t ON true""",
 )
 """Having looked for each reference in all history."""
@@ -172,8 +174,16 @@ class _Earlier(msgspec.Struct):
     transfer_id: UUID
     balance: int | None
     version: int | None
-    same: bool
-    """Whether it is what is asked for now."""
+    points: int
+    customer_id: str
+
+    def answer(self, entry: Entry) -> Posted:
+        """The first answer again, if the entry asks for the same."""
+        pending = self.version is None
+        if (entry.customer_id, entry.points, entry.pending) != (self.customer_id, self.points, pending):
+            return Posted("duplicate", repeated=True, transfer_id=self.transfer_id)
+        code: Code = "pending" if pending else "posted"
+        return Posted(code, True, self.transfer_id, self.balance, self.version)
 
 
 async def post(
@@ -182,7 +192,8 @@ async def post(
     """Post transfers, at most `MOST_IN_BATCH`, in their order; one outcome for each.
 
     An entry that is refused moves nothing and never will: its reference stays refused. `limit`: how high a
-    balance may rise by these entries. The caller's transaction holds the members' accounts from here on.
+    balance may rise by these entries, together with what is promised. Lots are credited before they are
+    debited. The caller's transaction holds the members' accounts from here on.
     """
     if not entries:
         return []
@@ -194,18 +205,13 @@ async def post(
     for n, entry in enumerate(entries):
         if entry.reference is None or first.setdefault((entry.source_no, entry.reference), n) == n:
             asked.append({"n": n, **msgspec.structs.asdict(entry)})
-    await lock(tx, merchant_id=merchant_id, customer_ids={entry.customer_id for entry in entries})
     rows = await post_from(db, ENTRIES, merchant_id, now, msgspec.json.encode(asked).decode(), limit)
-    found: dict[int, Posted] = {row[0]: _posted(row) for row in rows}
-    await lots.take(
-        db,
-        [
-            p.transfer_id
-            for n, p in found.items()
-            if p.code == "posted" and not p.repeated and entries[n].points < 0
-        ],
-    )
-    return [found[n] if n in found else _again(entries, n, first, found) for n in range(len(entries))]
+    found = {row[0]: row for row in rows}
+    await lots.take(db, [row[3] for n, row in found.items() if row[1] == "posted" and entries[n].points < 0])
+    return [
+        _posted(found[n], entry) if n in found else _again(entries, n, first, found)
+        for n, entry in enumerate(entries)
+    ]
 
 
 async def lock(tx: Driven, *, merchant_id: UUID, customer_ids: Iterable[str]) -> None:
@@ -236,30 +242,25 @@ async def post_from(
     raise ConflictError("The same references are being posted elsewhere; try again.", code="busy")
 
 
-def _posted(row: asyncpg.Record) -> Posted:
+def _posted(row: asyncpg.Record, entry: Entry) -> Posted:
     _, code, failed, transfer_id, balance, version, earlier = row
     if earlier is not None:
-        was = msgspec.json.decode(earlier, type=_Earlier)
-        if not was.same:
-            return Posted("duplicate", repeated=True, transfer_id=was.transfer_id)
-        done: Code = "pending" if was.version is None else "posted"
-        return Posted(
-            done, repeated=True, transfer_id=was.transfer_id, balance=was.balance, version=was.version
-        )
-    return Posted(
-        code, repeated=failed is not None, transfer_id=transfer_id, balance=balance, version=version
-    )
+        return msgspec.json.decode(earlier, type=_Earlier).answer(entry)
+    return Posted(code, failed is not None, transfer_id, balance, version)
 
 
 def _again(
-    entries: Sequence[Entry], n: int, first: Mapping[tuple[int, str], int], found: Mapping[int, Posted]
+    entries: Sequence[Entry],
+    n: int,
+    first: Mapping[tuple[int, str], int],
+    found: Mapping[int, asyncpg.Record],
 ) -> Posted:
     """A reference that came before in the same batch: the first answer, if it asks for the same."""
     entry = entries[n]
     assert entry.reference is not None
     before = first[entry.source_no, entry.reference]
-    of, answer = entries[before], found[before]
+    of, answer = entries[before], _posted(found[before], entry)
     same = (of.customer_id, of.points, of.pending) == (entry.customer_id, entry.points, entry.pending)
-    if same or not answer.ok:
+    if same or answer.repeated or not answer.ok:
         return replace(answer, repeated=True)
     return Posted("duplicate", repeated=True, transfer_id=answer.transfer_id)

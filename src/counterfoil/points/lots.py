@@ -17,7 +17,7 @@ _TAKE: Final = """
     lots AS (
         SELECT member_no, expires_at, points,
                sum(points) OVER (PARTITION BY member_no ORDER BY expires_at) AS upto
-        FROM points_lots WHERE points > 0 AND member_no IN (SELECT member_no FROM debits)),
+        FROM points_lots WHERE member_no IN (SELECT member_no FROM debits)),
     -- Lots and debits laid end to end, each in its order: a debit takes where the two overlap.
     taken AS (
         SELECT d.transfer_id, l.member_no, l.expires_at,
@@ -27,9 +27,11 @@ _TAKE: Final = """
     uses AS (
         INSERT INTO points_lot_uses (transfer_id, expires_at, points)
         SELECT transfer_id, expires_at, points FROM taken)
-    UPDATE points_lots l SET points = l.points - t.points
-    FROM (SELECT member_no, expires_at, sum(points) AS points FROM taken GROUP BY 1, 2) t
-    WHERE l.member_no = t.member_no AND l.expires_at = t.expires_at"""
+    MERGE INTO points_lots l
+    USING (SELECT member_no, expires_at, sum(points) AS points FROM taken GROUP BY 1, 2) t
+    ON l.member_no = t.member_no AND l.expires_at = t.expires_at
+    WHEN MATCHED AND l.points = t.points THEN DELETE
+    WHEN MATCHED THEN UPDATE SET points = l.points - t.points"""
 
 _GIVE_BACK: Final = """
     WITH back AS (

@@ -136,7 +136,7 @@ async def list_lots(tx: ReadTx, *, merchant_id: UUID, customer_id: str) -> list[
     """What a member has of each lot, the soonest to expire first; the rest of the balance does not expire."""
     account = await get(tx, merchant_id=merchant_id, customer_id=customer_id)
     rows = await tx.all(
-        "SELECT expires_at, points FROM points_lots WHERE member_no = :m AND points > 0 ORDER BY expires_at",
+        "SELECT expires_at, points FROM points_lots WHERE member_no = :m ORDER BY expires_at",
         {"m": account.account_no},
     )
     return [Lot(**row._mapping) for row in rows]
@@ -197,11 +197,10 @@ async def totals(tx: ReadTx, *, merchant_id: UUID) -> Totals:
 
 async def export(tx: ReadTx, *, merchant_id: UUID, most: int = 5_000) -> AsyncIterator[list[TransferItem]]:
     """All transfers of a merchant in the order in which they were made, so many at a time."""
-    after: UUID | None = None
+    after = UUID(int=0)
     while True:
         rows = await tx.all(
-            f"""{_TRANSFER} WHERE t.merchant_id = :merchant_id
-                AND (CAST(:after AS uuid) IS NULL OR t.transfer_id > :after)
+            f"""{_TRANSFER} WHERE t.merchant_id = :merchant_id AND t.transfer_id > :after
                 ORDER BY t.transfer_id LIMIT :most""",
             {"merchant_id": merchant_id, "after": after, "most": most},
         )

@@ -145,6 +145,8 @@ points_transfers = Table(
     UniqueConstraint("source_no", "reference", name="uq_points_transfers_reference"),
     # The statement of a member; and no two transfers follow the same balance.
     UniqueConstraint("member_no", "version", name="uq_points_transfers_version"),
+    # A pending transfer is carried out once.
+    Index("uq_points_transfers_settles", "settles", unique=True, postgresql_where="settles IS NOT NULL"),
     # What an order earned and burned.
     Index("ix_points_transfers_order_id", "merchant_id", "order_id", postgresql_where="order_id IS NOT NULL"),
 )
@@ -208,7 +210,7 @@ points_refusals = Table(
 
 
 class LotColumns(TypedColumns):
-    """Points of a member that expire at the same moment, as many as are left of them.
+    """Points of a member that expire at the same moment, as many as are left of them; none left, no row.
 
     What a balance has beyond its lots does not expire.
     """
@@ -226,9 +228,12 @@ points_lots = Table(
     metadata,
     LotColumns,
     PrimaryKeyConstraint("member_no", "expires_at"),
-    CheckConstraint("points >= 0", name="points_not_negative"),
-    # What expires, or will soon, for all merchants.
-    Index("ix_points_lots_expires_at", "expires_at", "member_no", postgresql_where="points > 0"),
+    CheckConstraint("points > 0", name="points_positive"),
+    # What expired, for all merchants.
+    Index("ix_points_lots_expires_at", "expires_at", "member_no"),
+    # What expires soon, and nobody was told.
+    Index("ix_points_lots_untold", "merchant_id", "expires_at", postgresql_where="notified_at IS NULL"),
+    # Points come and go without a change of any index, and find room beside the old row.
     postgresql_with={"fillfactor": "70"},
 )
 

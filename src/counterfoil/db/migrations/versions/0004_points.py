@@ -54,16 +54,17 @@ def upgrade() -> None:
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
         sa.Column("points", sa.BigInteger(), nullable=False),
         sa.Column("notified_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("points >= 0", name=op.f("ck_points_lots_points_not_negative")),
+        sa.CheckConstraint("points > 0", name=op.f("ck_points_lots_points_positive")),
         sa.PrimaryKeyConstraint("member_no", "expires_at", name=op.f("pk_points_lots")),
         postgresql_with={"fillfactor": "70"},
     )
+    op.create_index("ix_points_lots_expires_at", "points_lots", ["expires_at", "member_no"], unique=False)
     op.create_index(
-        "ix_points_lots_expires_at",
+        "ix_points_lots_untold",
         "points_lots",
-        ["expires_at", "member_no"],
+        ["merchant_id", "expires_at"],
         unique=False,
-        postgresql_where="points > 0",
+        postgresql_where="notified_at IS NULL",
     )
     op.create_table(
         "points_refusals",
@@ -112,6 +113,13 @@ def upgrade() -> None:
         ["merchant_id", "order_id"],
         unique=False,
         postgresql_where="order_id IS NOT NULL",
+    )
+    op.create_index(
+        "uq_points_transfers_settles",
+        "points_transfers",
+        ["settles"],
+        unique=True,
+        postgresql_where="settles IS NOT NULL",
     )
     op.create_table(
         "points_accounts",
@@ -246,27 +254,36 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "least(refunded_minor, points, missing) >= 0", name=op.f("ck_points_refunds_nothing_negative")
         ),
-        sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name=op.f("fk_points_refunds_merchant_id")),
+        sa.ForeignKeyConstraint(
+            ["merchant_id"], ["merchants.id"], name=op.f("fk_points_refunds_merchant_id")
+        ),
         sa.PrimaryKeyConstraint("merchant_id", "order_id", "refund_id", name=op.f("pk_points_refunds")),
     )
-    # A running balance that passes over what does not fit: a debit below nothing, a credit above the limit.
+    # What is free of a balance and how much room it has below its limit, entry by entry: what does not fit is
+    # passed over. The state: free, room (null: no limit), and whether the last entry fitted.
     op.execute("""
-        CREATE FUNCTION points_step(state bigint, start bigint, points bigint, highest bigint) RETURNS bigint
-        LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-        DECLARE was bigint := coalesce(state, start);
+        CREATE FUNCTION points_step(state bigint[], free bigint, room bigint, points bigint, pending boolean)
+        RETURNS bigint[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
         BEGIN
-            IF points < 0 AND was + points < 0 OR points > 0 AND was + points > highest THEN RETURN was; END IF;
-            RETURN was + points;
+            state := coalesce(state, ARRAY[free, room, 0]);
+            IF points < 0 AND state[1] + points < 0 OR points > 0 AND state[2] < points THEN
+                RETURN ARRAY[state[1], state[2], 0];
+            ELSIF NOT pending THEN
+                RETURN ARRAY[state[1] + points, state[2] - points, 1];
+            ELSIF points < 0 THEN
+                RETURN ARRAY[state[1] + points, state[2], 1];
+            END IF;
+            RETURN ARRAY[state[1], state[2] - points, 1];
         END $$""")
     op.execute(
-        "CREATE AGGREGATE points_running(start bigint, points bigint, highest bigint) "
-        "(SFUNC = points_step, STYPE = bigint, PARALLEL = SAFE)"
+        "CREATE AGGREGATE points_running(free bigint, room bigint, points bigint, pending boolean) "
+        "(SFUNC = points_step, STYPE = bigint[], PARALLEL = SAFE)"
     )
 
 
 def downgrade() -> None:
-    op.execute("DROP AGGREGATE points_running(bigint, bigint, bigint)")
-    op.execute("DROP FUNCTION points_step(bigint, bigint, bigint, bigint)")
+    op.execute("DROP AGGREGATE points_running(bigint, bigint, bigint, boolean)")
+    op.execute("DROP FUNCTION points_step(bigint[], bigint, bigint, bigint, boolean)")
     for table in (
         "points_refunds",
         "points_reversals",
