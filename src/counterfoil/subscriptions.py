@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 SUBSCRIBERS: Final[dict[str, tuple[str, ...]]] = {
-    # Records were added or changed: links that were broken may now be whole, and the other way round.
-    "records.recorded": ("linkage.rejoin",),
+    # Records were added or changed: links that were broken may now be whole, and the other way round; and
+    # orders that were paid may earn points.
+    "records.recorded": ("linkage.rejoin", "points.earn"),
     # Somebody asked for a campaign analysis.
     "analysis.requested": ("linkage.analyse",),
     # Somebody asked for codes.
@@ -24,5 +25,7 @@ ONLY_IF: Final[dict[str, str]] = {
     # Hot verbs publish hundreds of batches a second; where no program listens, no job is made of them.
     "webhooks.fan_out": """EXISTS (SELECT FROM webhook_endpoints
         WHERE merchant_id = $1::uuid AND disabled_at IS NULL)""",
+    "points.earn": """EXISTS (SELECT FROM points_programs
+        WHERE merchant_id = $1::uuid AND (terms->>'earn_from_orders')::boolean)""",
 }
 """A condition, in SQL over the merchant's id ($1), without which a job is not enqueued at all."""

@@ -223,7 +223,7 @@ async def load(
         refused, refusals = await _refusals(tx, kind, parameters)
     refused, refusals = refused + len(managed), (*managed, *refusals)[:MOST_REFUSALS]
     if kind.announce is not None and (created or updated):
-        await _announce(tx, kind, merchant_id, former)
+        await _announce(tx, kind, merchant_id, former, now)
     await tx.execute("DROP TABLE stage")
     return LoadOutcome(
         received=received,
@@ -270,7 +270,9 @@ async def _former(tx: Tx, kind: RecordKind, merchant_id: UUID) -> list[str]:
     return [row.former for row in rows]
 
 
-async def _announce(tx: Tx, kind: RecordKind, merchant_id: UUID, former: list[str]) -> None:
+async def _announce(
+    tx: Tx, kind: RecordKind, merchant_id: UUID, former: list[str], recorded_at: datetime
+) -> None:
     """Tell what was recorded: which keys where they are few, otherwise only that it was a lot."""
     rows = await tx.all(f'SELECT DISTINCT "{kind.announce}" AS key FROM stage LIMIT {MOST_ANNOUNCED + 1}')
     few = max(len(rows), len(former)) <= MOST_ANNOUNCED
@@ -279,6 +281,7 @@ async def _announce(tx: Tx, kind: RecordKind, merchant_id: UUID, former: list[st
         "kind": kind.name,
         "keys": [row.key for row in rows] if few else None,
         "former": former if few else [],
+        "recorded_at": recorded_at.isoformat(),
         "transaction": str(await tx.scalar("SELECT pg_current_xact_id()::text")),
     }
     await publish(tx, "records.recorded", payload)

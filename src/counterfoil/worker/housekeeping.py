@@ -1,4 +1,6 @@
-"""Forgetting what nobody needs any more: every worker does it now and then, and twice does no harm."""
+"""What every worker does now and then, and twice does no harm: forgetting what nobody needs any more, and
+proving the ledgers of points once a day.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from counterfoil.access import idempotency, operators
 from counterfoil.db import outbox
 from counterfoil.db.transactions import begin
 from counterfoil.errors import CounterfoilError
+from counterfoil.points.jobs import prove_ledgers
 from counterfoil.webhooks import deliveries
 
 EVERY: Final = timedelta(hours=1)
@@ -28,14 +31,24 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep_house(engine: AsyncEngine, stop: asyncio.Event) -> None:
-    """Tidy up now and every hour, until `stop` is set."""
+    """Do it now and every hour, until `stop` is set."""
     while not stop.is_set():
-        try:
-            await tidy(engine)
-        except CounterfoilError as error:
-            _log.warning("could not tidy up; it will try again", error=error.detail)
+        for work in (tidy, prove):
+            try:
+                await work(engine)
+            except CounterfoilError as error:
+                _log.warning(
+                    "could not keep house; it will try again", work=work.__name__, error=error.detail
+                )
+            except Exception as error:
+                _log.error("keeping house failed; it will try again", work=work.__name__, exc_info=error)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=EVERY.total_seconds())
+
+
+async def prove(engine: AsyncEngine) -> None:
+    """Prove the ledgers of points, unless it was done today."""
+    await prove_ledgers(engine, now=clock.now())
 
 
 async def tidy(engine: AsyncEngine) -> None:

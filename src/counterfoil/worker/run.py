@@ -23,6 +23,7 @@ from counterfoil.vouchers.jobs import generate_job, give_up_codes
 from counterfoil.webhooks.addresses import guard
 from counterfoil.webhooks.jobs import fan_out_job, send_webhooks
 from counterfoil.worker.beats import beat
+from counterfoil.worker.earning import earn_job
 from counterfoil.worker.housekeeping import keep_house
 
 Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
@@ -30,6 +31,7 @@ Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
 HANDLERS: Final[dict[str, Handler]] = {
     "linkage.rejoin": rejoin_job,
     "linkage.analyse": analyse_job,
+    "points.earn": earn_job,
     "vouchers.generate": generate_job,
     "webhooks.fan_out": fan_out_job,
 }
