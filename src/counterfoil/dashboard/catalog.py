@@ -16,6 +16,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from counterfoil.dashboard.words import DOMAIN, LOCALES
+from counterfoil.points.refusals import REFUSALS as OF_POINTS
 from counterfoil.vouchers.refusals import REFUSALS
 
 PACKAGE: Final = Path(__file__).parent
@@ -42,7 +43,7 @@ def collect() -> Catalog:
     for name, _line, message, comments, context in sorted(found, key=lambda item: (item[0], item[1])):
         # Without line numbers: they would change the catalog whenever a line moves.
         catalog.add(message, None, [(Path(name).as_posix(), 0)], auto_comments=comments, context=context)
-    for _, sentence in REFUSALS.values():
+    for _, sentence in (*REFUSALS.values(), *OF_POINTS.values()):
         # The rooms say why not; the pages translate it.
         catalog.add(sentence, None, [("refusals.py", 0)])
     return catalog

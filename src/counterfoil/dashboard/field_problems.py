@@ -49,6 +49,7 @@ _BY_MESSAGE: Final[tuple[tuple[str, str, str], ...]] = (
     ("a code has at most", "", N_("A code can have 64 characters at most.")),
     ("such codes could be guessed", "", N_("Such codes could be guessed: make them longer.")),
     ("an IANA time zone", "", N_("Not a known time zone. Write it like Asia/Shanghai.")),
+    ("there is no time zone", "", N_("Not a known time zone. Write it like Asia/Shanghai.")),
     ("a time must be within", "", N_("This date is out of range.")),
 )
 """The beginning of what a rule says, the field (empty: that of the value), and our words for it."""

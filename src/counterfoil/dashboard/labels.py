@@ -236,6 +236,11 @@ _PROBLEMS: Final[dict[int | str, tuple[str, str]]] = {
         N_("Deliveries are kept for 30 days, and no longer than their endpoint."),
     ),
     "webhook_endpoint_disabled": (N_("The endpoint is disabled"), N_("Enable it first, and try again.")),
+    "points_account_not_found": (
+        N_("There is no such member"),
+        N_("This customer has no points account here; open one on the page of points."),
+    ),
+    "transfer_not_found": (N_("There is no such transfer"), N_("The member has no transfer with this id.")),
     "merchant_not_found": (N_("There is no such merchant"), N_("The address may be mistyped.")),
     "timed_out": (N_("That took too long"), N_("Ask for less: a longer code or a narrower filter.")),
 }

@@ -25,6 +25,10 @@ from counterfoil.dashboard import (
     campaign_run,
     merchants,
     overview,
+    points,
+    points_actions,
+    points_member,
+    points_program,
     preferences,
     sign_in,
     voucher,
@@ -64,6 +68,7 @@ def create_pages(app: App) -> Starlette:
             page(voucher_actions.act, most_fields=600),
             methods=_POST,
         ),
+        *_points_routes(),
         Route("/m/{merchant}/breaks", page(breaks.show), methods=_GET),
         Route("/m/{merchant}/webhooks", page(webhooks.show), methods=_GET),
         Route("/m/{merchant}/webhooks", page(webhooks.add), methods=_POST),
@@ -112,6 +117,18 @@ def _campaign_routes() -> list[Route]:
         ),
         Route("/m/{merchant}/campaigns/{campaign_id:path}", page(campaign.show), methods=_GET),
         Route("/m/{merchant}/campaigns/{campaign_id}", page(campaign_run.act, **_CODES), methods=_POST),
+    ]
+
+
+def _points_routes() -> list[Route]:
+    member = "/m/{merchant}/points/members/{customer_id:path}"
+    return [
+        Route("/m/{merchant}/points", page(points.show), methods=_GET),
+        Route("/m/{merchant}/points", page(points.open_accounts, largest=points.LARGEST), methods=_POST),
+        Route("/m/{merchant}/points/program", page(points_program.show), methods=_GET),
+        Route("/m/{merchant}/points/program", page(points_program.change), methods=_POST),
+        Route(member, page(points_member.show), methods=_GET),
+        Route(member, page(points_actions.act), methods=_POST),
     ]
 
 
