@@ -13,6 +13,7 @@ from counterfoil.api.campaign_codes import router as campaign_codes_router
 from counterfoil.api.campaigns import router as campaigns_router
 from counterfoil.api.guessing import Guesses
 from counterfoil.api.middleware import Metrics, RequestMiddleware
+from counterfoil.api.points import router as points_router
 from counterfoil.api.problems import Problem
 from counterfoil.api.verbs import VerbRoutes
 from counterfoil.api.vouchers import router as vouchers_router
@@ -54,6 +55,7 @@ def create_api(platform: App) -> FastAPI:
     # After the full link, whose path a voucher's would take.
     for router in (campaigns_router, campaign_codes_router, vouchers_router):
         v1.include_router(router)
+    v1.include_router(points_router)
     v1.include_router(webhooks_router)
     v1.include_router(webhook_deliveries_router)
     api.include_router(v1)

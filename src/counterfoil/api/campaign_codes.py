@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 
 from counterfoil import clock
 from counterfoil.api.campaigns import CampaignId, Reading, Writing
 from counterfoil.api.context import IdempotencyKey, once
+from counterfoil.api.downloads import CsvStream, download
 from counterfoil.api.jobs import JobAnswer
 from counterfoil.api.jobs import answer as job_answer
 from counterfoil.api.problems import responses
@@ -28,7 +24,6 @@ from counterfoil.vouchers.jobs import request_codes
 from counterfoil.vouchers.pool import MOST_BROUGHT, MOST_GENERATED, BroughtCode, CodeOutcome
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"])
-_PART: Final = 1 << 16
 
 
 class WantedCodes(BaseModel):
@@ -174,12 +169,6 @@ def _brought(outcomes: list[BroughtCode]) -> BroughtAnswer:
     return BroughtAnswer(**counts, codes=[CodeAnswer.model_validate(one) for one in outcomes])
 
 
-class CsvStream(StreamingResponse):
-    """A CSV file."""
-
-    media_type = "text/csv"
-
-
 @router.get(
     "/{campaign_id}/codes/export",
     response_class=CsvStream,
@@ -193,20 +182,8 @@ async def export_codes(campaign_id: CampaignId, act: Reading) -> CsvStream:
     What a spreadsheet would take for a formula has an apostrophe before it.
     """
     merchant_id = act.merchant_id
-    # It has no name, so it is gone when it is closed, whatever happens. The database is done with before
-    # anything is sent: a client that reads slowly holds nothing of it.
-    with ExitStack() as closing:
-        file = closing.enter_context(tempfile.TemporaryFile(prefix="counterfoil-"))
+    with download() as made:
         async with read(act.engine) as tx:
             await campaigns.get(tx, merchant_id=merchant_id, campaign_id=campaign_id)
-            await voucher_queries.export(tx, merchant_id=merchant_id, campaign_id=campaign_id, file=file)
-        file.seek(0)
-        closing.pop_all()
-    name = "".join(symbol if symbol.isascii() and symbol.isalnum() else "-" for symbol in campaign_id)
-    return CsvStream(_parts(file), headers={"Content-Disposition": f'attachment; filename="{name}.csv"'})
-
-
-async def _parts(file: BinaryIO) -> AsyncIterator[bytes]:
-    with file:
-        while part := await asyncio.to_thread(file.read, _PART):
-            yield part
+            await voucher_queries.export(tx, merchant_id=merchant_id, campaign_id=campaign_id, file=made.file)
+        return made.answer(campaign_id)

@@ -13,18 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from counterfoil.db.transactions import ReadTx, Tx
 from counterfoil.errors import NotFoundError
 
-Days = Annotated[int, Field(ge=0, le=3_650)]
+Days = Annotated[int, Field(strict=True, ge=0, le=3_650)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Rate(_Strict):
     """So many points for so much money."""
 
-    points: Annotated[int, Field(ge=0, le=1_000_000)]
-    minor: Annotated[int, Field(ge=1, le=10**12, description="Minor units of the merchant's currency.")]
+    points: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+    minor: Annotated[
+        int, Field(strict=True, ge=1, le=10**12, description="Minor units of the merchant's currency.")
+    ]
 
     def points_for(self, amount_minor: int) -> int:
         """Points for an amount, rounded down."""
@@ -38,7 +40,7 @@ class Rate(_Strict):
 class Expiry(_Strict):
     """How long points live."""
 
-    after_months: Annotated[int, Field(ge=1, le=120)]
+    after_months: Annotated[int, Field(strict=True, ge=1, le=120)]
     at: Literal["exact", "month_end", "year_end"] = "month_end"
     """At that very moment, or when that month or year ends in the program's time zone."""
 
@@ -58,7 +60,7 @@ class Program(_Strict):
     """None: points never expire."""
     notice_days: Days = 30
     """How long before points expire the merchant's programs are told."""
-    max_balance: Annotated[int, Field(ge=1, le=10**15)] | None = None
+    max_balance: Annotated[int, Field(strict=True, ge=1, le=10**15)] | None = None
     """How high a balance may rise. None: as it likes."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
 
