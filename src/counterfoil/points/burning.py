@@ -52,4 +52,21 @@ async def burn(
         for b, minor in zip(burns, worth, strict=True)
     ]
     posted = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=now)
-    return [Burned(p, minor if p.ok else 0) for p, minor in zip(posted, worth, strict=True)]
+    before = await _worth_before(tx, [p.transfer_id for p in posted if p.ok and p.repeated])
+    return [
+        Burned(p, before.get(p.transfer_id, minor) if p.ok else 0)
+        for p, minor in zip(posted, worth, strict=True)
+    ]
+
+
+async def _worth_before(tx: Driven, transfer_ids: Sequence[UUID | None]) -> dict[UUID | None, int]:
+    """What earlier burns took off their orders, whatever a point is worth now."""
+    if not transfer_ids:
+        return {}
+    db = await tx.driver()
+    rows = await db.fetch(
+        """SELECT transfer_id, amount_minor FROM points_transfers
+           WHERE transfer_id = ANY($1::uuid[]) AND amount_minor IS NOT NULL""",
+        transfer_ids,
+    )
+    return {row["transfer_id"]: row["amount_minor"] for row in rows}
