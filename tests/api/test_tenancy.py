@@ -20,6 +20,9 @@ from counterfoil.db.transactions import begin
 from counterfoil.ids import format_id, new_id
 from counterfoil.linkage.campaigns import Computed, store
 from counterfoil.linkage.rejoin import rejoin
+from counterfoil.points import accounts, ledger, programs
+from counterfoil.points.ledger import Entry
+from counterfoil.points.programs import Program
 from counterfoil.vouchers import campaigns, pool
 from counterfoil.vouchers.campaign_actions import ACTIONS
 from counterfoil.vouchers.campaigns import Limits
@@ -71,6 +74,26 @@ SCOPE_OF: dict[Operation, str] = {
     ("GET", "/v1/vouchers/{voucher_id}/qr.svg"): "vouchers:read",
     ("GET", "/v1/redemptions"): "vouchers:read",
     **{("POST", route.path): route.scope for route in ROUTES.values()},
+    ("GET", "/v1/points/program"): "points:read",
+    ("PUT", "/v1/points/program"): "points:write",
+    ("POST", "/v1/points/accounts"): "points:write",
+    ("GET", "/v1/points/accounts"): "points:read",
+    ("GET", "/v1/points/accounts/{customer_id}"): "points:read",
+    ("GET", "/v1/points/accounts/{customer_id}/statement"): "points:read",
+    ("GET", "/v1/points/accounts/{customer_id}/balance"): "points:read",
+    ("POST", "/v1/points/accounts/{customer_id}/close"): "points:write",
+    ("POST", "/v1/points/accounts/{customer_id}/reopen"): "points:write",
+    ("POST", "/v1/points/transfers"): "points:write",
+    ("GET", "/v1/points/transfers"): "points:read",
+    ("GET", "/v1/points/transfers/{transfer_id}"): "points:read",
+    ("POST", "/v1/points/reversals"): "points:write",
+    ("POST", "/v1/points/settlements"): "points:write",
+    ("POST", "/v1/points/earn"): "points:write",
+    ("POST", "/v1/points/take-back"): "points:write",
+    ("POST", "/v1/points/burn"): "points:write",
+    ("GET", "/v1/points/totals"): "points:read",
+    ("GET", "/v1/points/export"): "points:read",
+    ("POST", "/v1/points/verification"): "points:read",
 }
 OPEN: set[Operation] = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 FOR_NO_MERCHANT = {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/merchants", "/v1/merchants/{merchant}"}
@@ -105,10 +128,19 @@ _BODIES: dict[str, Any] = {
     "/v1/campaigns/{campaign_id}": {"name": "Bread for all"},
     "/v1/campaigns/{campaign_id}/codes": {"codes": ["ONE"]},
     "/v1/campaigns/{campaign_id}/codes/generate": {"count": 1},
+    "/v1/points/program": {},
+    "/v1/points/accounts": {"customer_ids": ["nobody"]},
+    "/v1/points/transfers": {"transfers": [{"customer_id": "nobody", "reference": "r", "points": 1}]},
+    "/v1/points/reversals": {"reversals": [{"transfer_id": "trf_none", "reference": "r"}]},
+    "/v1/points/settlements": {"settlements": [{"transfer_id": "trf_none"}]},
+    "/v1/points/earn": {"orders": [{"order_id": "o", "customer_id": "nobody", "paid_minor": 1}]},
+    "/v1/points/take-back": {"refunds": [{"order_id": "o", "refund_id": "r"}]},
+    "/v1/points/burn": {"burns": [{"order_id": "o", "customer_id": "nobody", "points": 1}]},
 }
 _PARAMETERS: dict[str, dict[str, str]] = {
     "/v1/vouchers": {"campaign_id": "none"},
     "/v1/redemptions": {"order_id": "none"},
+    "/v1/points/transfers": {"order_id": "none"},
     # Without it, it goes on for an hour.
     "/v1/campaigns/{campaign_id}/counters/stream": {"for_seconds": "0"},
 }
@@ -117,7 +149,7 @@ _PARAMETERS: dict[str, dict[str, str]] = {
 async def _ask(client: httpx.AsyncClient, operation: Operation, **more: Any) -> httpx.Response:
     """Ask with ids of nothing and a body that the document allows."""
     method, path = operation
-    body = _BODIES.get(path, {"records": []}) if method in {"POST", "PATCH"} else None
+    body = _BODIES.get(path, {"records": []}) if method in {"POST", "PUT", "PATCH"} else None
     headers = {"idempotency-key": new_id().hex, **more.pop("headers", {})}
     url = re.sub(r"{(\w+)}", lambda m: more.get(m[1], "none"), path)
     return await client.request(method, url, json=body, headers=headers, params=_PARAMETERS.get(path))
@@ -172,6 +204,13 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         told = {"id": "m", "type": "voucher.voided", "time": NOW.isoformat(), "subject": "BREAD", "data": {}}
         await deliveries.fan_out(tx, merchant_id=merchant_id, events=[told], now=NOW)
         delivery_id = await tx.scalar("SELECT id FROM webhook_deliveries")
+        member: dict[str, Any] = {"customer_id": "breadwinner", "order_id": "none"}
+        await programs.put(tx, merchant_id=merchant_id, program=Program(), now=NOW)
+        await accounts.open_accounts(tx, merchant_id=merchant_id, customer_ids=["breadwinner"], now=NOW)
+        source = await accounts.source_no(tx, merchant_id=merchant_id, source="adjusted", now=NOW)
+        entries = [Entry(**member, source_no=source, reference=f"r{n}", points=n) for n in (7, -7)]
+        credited, _ = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=NOW)
+        assert credited.transfer_id is not None
     return {
         "job_id": format_id("job", job.id),
         "analysis_id": format_id("analysis", analysis_id),
@@ -181,6 +220,8 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         "key_id": format_id("api_key", key.id),
         "endpoint_id": format_id("webhook_endpoint", endpoint.id),
         "delivery_id": format_id("webhook_delivery", delivery_id),
+        "customer_id": "breadwinner",
+        "transfer_id": format_id("transfer", credited.transfer_id),
     }
 
 
@@ -201,6 +242,8 @@ async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
         "key_id": format_id("api_key", new_id()),
         "endpoint_id": format_id("webhook_endpoint", new_id()),
         "delivery_id": format_id("webhook_delivery", new_id()),
+        "customer_id": "broodwinner",
+        "transfer_id": format_id("transfer", new_id()),
     }
     with_id = [o for o in operations if "{" in o[1]]
     assert with_id
@@ -224,6 +267,7 @@ async def test_another_merchants_name_answers_as_an_unknown_one_too(grocer: Call
 async def test_no_list_shows_anything_of_another_merchant(
     operations: list[Operation], grocer: Caller, secrets: dict[str, str]
 ) -> None:
+    await grocer.client.put("/v1/points/program", json={})
     for operation in operations:
         if operation[0] == "GET" and "{" not in operation[1] and operation[1] != "/v1/keys":
             answer = await _ask(grocer.client, operation)

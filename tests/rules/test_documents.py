@@ -11,6 +11,7 @@ import pytest
 from counterfoil.app import RECORD_KINDS
 from counterfoil.ids import PREFIXES
 from counterfoil.linkage.tables import STORED_BREAK_KINDS
+from counterfoil.points import refusals as points_refusals
 from counterfoil.settings import Settings
 from counterfoil.subscriptions import SUBSCRIBERS
 from counterfoil.vouchers.refusals import REFUSALS
@@ -47,7 +48,7 @@ def _all_codes() -> set[str]:
     # Made from the kind of the id that was asked for.
     kinds = {text_of(call.args[0]) for tree in trees().values() for call in calls(tree, "parse_id")}
     assert kinds <= set(PREFIXES)
-    return found | {f"{kind}_not_found" for kind in kinds} | set(REFUSALS)
+    return found | {f"{kind}_not_found" for kind in kinds} | set(REFUSALS) | set(points_refusals.REFUSALS)
 
 
 def _documented(name: str) -> list[str]:

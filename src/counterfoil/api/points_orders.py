@@ -67,6 +67,19 @@ class EarnOutcome(Outcome):
     balance: int | None = Field(description="The member's balance after it; null: nothing moved yet.")
 
 
+_NOTHING: Final = EarnOutcome.model_validate(
+    {
+        "code": "nothing_to_earn",
+        "ok": True,
+        "repeated": False,
+        "detail": None,
+        "points": 0,
+        "transfer_id": None,
+        "balance": None,
+    }
+)
+
+
 class EarnOutcomes(BaseModel):
     """One outcome for each order, in their order."""
 
@@ -106,15 +119,7 @@ async def earn(
 
 def _earned(done: ledger.Posted | None, points: int) -> EarnOutcome:
     if done is None:
-        return EarnOutcome(
-            code="nothing_to_earn",
-            ok=True,
-            repeated=False,
-            detail=None,
-            points=0,
-            transfer_id=None,
-            balance=None,
-        )
+        return _NOTHING
     return EarnOutcome(
         code=done.code,
         ok=done.ok,
