@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ class World:
     bank: int
     """The account of a partner: where points come from unless something else is said."""
     now: datetime = NOW
-    program: Program = Program()
+    program: Program = field(default_factory=Program)
 
     def later(self, **duration: float) -> datetime:
         """Let time pass; gives the time then."""

@@ -6,7 +6,7 @@ gone back, so have all of the points, whatever the roundings between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
@@ -81,7 +81,7 @@ _EARNED: Final = """
            CASE WHEN p.state = 'posted' THEN d.transfer_id END AS carried_out
     FROM points_transfers t
     LEFT JOIN points_pending p ON p.transfer_id = t.transfer_id
-    LEFT JOIN points_transfers d ON d.member_no = t.member_no AND d.settles = t.transfer_id
+    LEFT JOIN points_transfers d ON d.settles = t.transfer_id
     WHERE t.source_no = $1 AND t.reference = ANY($2::text[]) AND t.points > 0"""
 _REFUNDS: Final = """
     SELECT order_id, refund_id, refunded_minor, points, missing FROM points_refunds
@@ -99,10 +99,23 @@ async def earn(
     source_no = await accounts.source_no(tx, merchant_id=merchant_id, source="earned", now=now)
     entries = [_entry(order, program, source_no, now) for order in orders]
     asked = [entry for entry in entries if entry is not None]
-    posted = iter(
-        await ledger.post(tx, merchant_id=merchant_id, entries=asked, now=now, limit=program.max_balance)
+    posted = await ledger.post(tx, merchant_id=merchant_id, entries=asked, now=now, limit=program.max_balance)
+    told = await ledger.read(await tx.driver(), [p.transfer_id for p in posted if p.code == "duplicate"])
+    answers = iter([_known(entry, p, told) for entry, p in zip(asked, posted, strict=True)])
+    return [None if entry is None else next(answers) for entry in entries]
+
+
+def _known(entry: Entry, posted: Posted, told: Mapping[UUID, asyncpg.Record]) -> Posted:
+    """The same payment again is no duplicate, though by now it would earn otherwise."""
+    was = told.get(posted.transfer_id) if posted.transfer_id is not None else None
+    same = was is not None and (was["customer_id"], was["amount_minor"]) == (
+        entry.customer_id,
+        entry.amount_minor,
     )
-    return [None if entry is None else next(posted) for entry in entries]
+    if was is None or not same:
+        return posted
+    code: ledger.Code = "pending" if was["version"] is None else "posted"
+    return Posted(code, True, was["transfer_id"], was["balance"], was["version"])
 
 
 def _entry(order: Paid, program: Program, source_no: int, now: datetime) -> Entry | None:
@@ -124,12 +137,17 @@ def _entry(order: Paid, program: Program, source_no: int, now: datetime) -> Entr
     )
 
 
-class _Before(NamedTuple):
-    """A refund that was answered before."""
+class _Answer(NamedTuple):
+    """What became of a refund, and how much money it was about."""
 
-    refunded_minor: int
-    points: int
-    missing: int
+    minor: int
+    outcome: TakenBack
+
+    def again(self, refund: Refund) -> TakenBack:
+        """The first answer, if the same is asked."""
+        if refund.refunded_minor not in {None, self.minor}:
+            return TakenBack("duplicate", repeated=True)
+        return replace(self.outcome, repeated=True)
 
 
 @dataclass(slots=True)
@@ -163,51 +181,69 @@ async def take_back(
     """
     db = await tx.driver()
     source_no = await accounts.source_no(tx, merchant_id=merchant_id, source="earned", now=now)
-    names = list({refund.order_id for refund in refunds})
-    await db.execute(_LOCK, source_no, names)
-    before = {
-        (row["order_id"], row["refund_id"]): _Before(row["refunded_minor"], row["points"], row["missing"])
-        for row in await db.fetch(_REFUNDS, merchant_id, names)
-    }
-    orders = {row["order_id"]: _order(row) for row in await db.fetch(_EARNED, source_no, names)}
-    for (order_id, _), row in before.items():
-        orders[order_id].refunded_minor += row.refunded_minor
-        orders[order_id].taken += row.points + row.missing
+    orders, before = await _read(db, merchant_id, source_no, list({r.order_id for r in refunds}))
     outcomes: list[TakenBack] = []
     reversing: list[tuple[int, Reversal]] = []
     voiding: dict[UUID, int] = {}
-    kept: list[tuple[int, str, str, int]] = []
+    first: dict[_Key, tuple[int, int]] = {}
     for n, refund in enumerate(refunds):
-        order = orders.get(refund.order_id)
-        outcome, minor = _decide(refund, order, before.get((refund.order_id, refund.refund_id)))
-        outcomes.append(outcome)
-        if order is None or outcome.repeated or not outcome.ok:
+        key = refund.order_id, refund.refund_id
+        if key in before or key in first:
+            outcomes.append(before[key].again(refund) if key in before else TakenBack("duplicate"))
             continue
+        order = orders.get(refund.order_id)
+        outcome, minor = _decide(refund, order)
+        outcomes.append(outcome)
+        if order is None or not outcome.ok:
+            continue
+        first[key] = n, minor
         order.refunded_minor += minor
         order.taken += outcome.points
-        kept.append((n, refund.order_id, refund.refund_id, minor))
-        before[refund.order_id, refund.refund_id] = _Before(minor, outcome.points, 0)
         if outcome.points and order.pending:
             voiding[order.transfer_id] = voiding.get(order.transfer_id, 0) + outcome.points
             outcomes[n] = replace(outcome, promise_id=order.transfer_id)
         elif outcome.points:
-            whole = Reversal(
-                order.transfer_id, points=outcome.points, as_far_as_there=True, amount_minor=minor
-            )
-            reversing.append((n, whole))
+            reversing.append((n, _reversal(order, outcome.points, minor)))
     await _void(tx, merchant_id, orders.values(), voiding, now)
     done = await reversals.reverse(tx, merchant_id=merchant_id, reversals=[r for _, r in reversing], now=now)
-    for (n, asked), was in zip(reversing, done, strict=True):
-        assert asked.points is not None
+    for (n, _), was in zip(reversing, done, strict=True):
         outcomes[n] = TakenBack(
-            "taken_back", was.points, asked.points - was.points, was.balance, transfer_id=was.transfer_id
+            "taken_back", was.points, was.missing, was.balance, transfer_id=was.transfer_id
         )
+    kept = [(*key, minor, outcomes[n].points, outcomes[n].missing) for key, (n, minor) in first.items()]
     if kept:
-        points = [outcomes[n].points for n, *_ in kept]
-        missing = [outcomes[n].missing for n, *_ in kept]
-        columns = [list(column) for column in zip(*(k[1:] for k in kept), strict=True)]
-        await db.execute(_KEEP, merchant_id, now, *columns, points, missing)
+        await db.execute(_KEEP, merchant_id, now, *zip(*kept, strict=True))
+    for n, refund in enumerate(refunds):
+        at, minor = first.get((refund.order_id, refund.refund_id), (n, 0))
+        if at != n:
+            outcomes[n] = _Answer(minor, outcomes[at]).again(refund)
     return outcomes
+
+
+_Key = tuple[str, str]
+"""An order and one of its refunds."""
+
+
+async def _read(
+    db: asyncpg.Connection, merchant_id: UUID, source_no: int, order_ids: list[str]
+) -> tuple[dict[str, _Order], dict[_Key, _Answer]]:
+    """What orders earned and what of it was taken back, with their members' accounts locked."""
+    await db.execute(_LOCK, source_no, order_ids)
+    orders = {row["order_id"]: _order(row) for row in await db.fetch(_EARNED, source_no, order_ids)}
+    before: dict[_Key, _Answer] = {}
+    for row in await db.fetch(_REFUNDS, merchant_id, order_ids):
+        order = orders[row["order_id"]]
+        order.refunded_minor += row["refunded_minor"]
+        order.taken += row["points"] + row["missing"]
+        code: TakeBackCode = "taken_back" if row["points"] or row["missing"] else "nothing_to_take_back"
+        before[row["order_id"], row["refund_id"]] = _Answer(
+            row["refunded_minor"], TakenBack(code, row["points"], row["missing"])
+        )
+    return orders, before
+
+
+def _reversal(order: _Order, points: int, minor: int) -> Reversal:
+    return Reversal(order.transfer_id, points=points, as_far_as_there=True, amount_minor=minor)
 
 
 def _order(row: asyncpg.Record) -> _Order:
@@ -223,15 +259,10 @@ def _order(row: asyncpg.Record) -> _Order:
     )
 
 
-def _decide(refund: Refund, order: _Order | None, before: _Before | None) -> tuple[TakenBack, int]:
+def _decide(refund: Refund, order: _Order | None) -> tuple[TakenBack, int]:
     """The outcome, and how much money it is about."""
     if order is None:
         return TakenBack("order_not_earned"), 0
-    if before is not None:
-        if refund.refunded_minor not in {None, before.refunded_minor}:
-            return TakenBack("duplicate", repeated=True), 0
-        code: TakeBackCode = "taken_back" if before.points or before.missing else "nothing_to_take_back"
-        return TakenBack(code, before.points, before.missing, repeated=True), 0
     left = order.paid_minor - order.refunded_minor
     minor = left if refund.refunded_minor is None else refund.refunded_minor
     if minor > left:

@@ -168,6 +168,12 @@ POST_PROBING: Final = _POST.replace(
 """Having looked for each reference in all history."""
 
 
+_READ: Final = """
+    SELECT t.transfer_id, a.name AS customer_id, t.amount_minor, t.balance, t.version
+    FROM points_transfers t JOIN points_accounts a ON a.account_no = t.member_no
+    WHERE t.transfer_id = ANY($1::uuid[])"""
+
+
 class _Earlier(msgspec.Struct):
     """The transfer that has a reference already."""
 
@@ -240,6 +246,12 @@ async def post_from(
         await db.execute("RELEASE SAVEPOINT points")
         return rows
     raise ConflictError("The same references are being posted elsewhere; try again.", code="busy")
+
+
+async def read(db: asyncpg.Connection, transfer_ids: Iterable[UUID | None]) -> dict[UUID, asyncpg.Record]:
+    """Transfers that were made before: whose, about how much money, and the balance and version after."""
+    ids = [transfer_id for transfer_id in transfer_ids if transfer_id is not None]
+    return {row["transfer_id"]: row for row in await db.fetch(_READ, ids)} if ids else {}
 
 
 def _posted(row: asyncpg.Record, entry: Entry) -> Posted:

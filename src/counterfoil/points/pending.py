@@ -7,7 +7,7 @@ says so, or by time: promised points are credited when they are due, holds are r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -65,8 +65,7 @@ _READ: Final = """
     FROM points_pending p
     JOIN points_transfers t ON t.transfer_id = p.transfer_id
     JOIN points_accounts a ON a.account_no = p.member_no
-    LEFT JOIN points_transfers d
-      ON p.state = 'posted' AND d.member_no = p.member_no AND d.settles = p.transfer_id
+    LEFT JOIN points_transfers d ON d.settles = p.transfer_id
     WHERE p.merchant_id = $1 AND p.transfer_id = ANY($2::uuid[])"""
 _SETTLE: Final = """
     WITH k AS (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS k(transfer_id, posted)),
@@ -113,26 +112,24 @@ async def settle(
     known = {row["transfer_id"]: row for row in await db.fetch(_READ, merchant_id, ids)}
     outcomes: list[Settled] = []
     first: dict[UUID, int] = {}
-    posting: list[tuple[int, Entry]] = []
     for n, asked in enumerate(settlements):
-        row = known.get(asked.transfer_id)
-        if asked.transfer_id in first:
-            outcomes.append(_again(asked, row, outcomes[first[asked.transfer_id]]))
-            continue
-        outcome = _decide(asked, row)
+        outcome = _decide(asked, known.get(asked.transfer_id))
         outcomes.append(outcome)
         if outcome.ok and not outcome.repeated:
-            assert row is not None
-            first[asked.transfer_id] = n
-            if outcome.points:
-                posting.append((n, _entry(row, outcome.points)))
+            first.setdefault(asked.transfer_id, n)
     if first:
         await db.execute(_SETTLE, list(first), [outcomes[n].points for n in first.values()], now)
+    posting = [n for n in first.values() if outcomes[n].points]
+    entries = [_entry(known[settlements[n].transfer_id], outcomes[n].points) for n in posting]
     # What was promised was granted: no limit is asked again, and what was held is there.
-    posted = await ledger.post(tx, merchant_id=merchant_id, entries=[e for _, e in posting], now=now)
-    for (n, _), done in zip(posting, posted, strict=True):
+    posted = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=now)
+    for n, done in zip(posting, posted, strict=True):
         assert done.ok, done
         outcomes[n] = Settled("posted", outcomes[n].points, done.transfer_id, done.balance)
+    for n, asked in enumerate(settlements):
+        at = first.get(asked.transfer_id, n)
+        if n > at:
+            outcomes[n] = _again(asked, outcomes[at])
     return outcomes
 
 
@@ -154,12 +151,10 @@ def _decide(asked: Settlement, row: asyncpg.Record | None) -> Settled:
     return Settled("posted" if points else "voided", points)
 
 
-def _again(asked: Settlement, row: asyncpg.Record | None, before: Settled) -> Settled:
+def _again(asked: Settlement, before: Settled) -> Settled:
     """Asked twice in one batch: the first answer, if it asks for the same."""
-    assert row is not None
-    points = row["points"] - row["voided_points"] if asked.points is None else asked.points
-    if points == before.points:
-        return Settled(before.code, before.points, repeated=True)
+    if before.points > 0 if asked.points is None else asked.points == before.points:
+        return replace(before, repeated=True)
     return Settled("already_posted" if before.points else "already_voided")
 
 

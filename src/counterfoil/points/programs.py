@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from counterfoil.db.transactions import ReadTx, Tx
-from counterfoil.errors import NotFoundError
+from counterfoil.errors import InvalidError, NotFoundError
 
 Days = Annotated[int, Field(strict=True, ge=0, le=3_650)]
 
@@ -75,11 +75,25 @@ class Program(_Strict):
 
     def expires_at(self, earned_at: datetime) -> datetime | None:
         """When points that were earned at a moment expire; half-open: they are good before it."""
-        return None if self.expiry is None else expiry_of(self.expiry, earned_at, ZoneInfo(self.time_zone))
+        if self.expiry is None:
+            return None
+        try:
+            return expiry_of(self.expiry, earned_at, ZoneInfo(self.time_zone))
+        except (ValueError, OverflowError) as error:
+            raise _no_such_time(earned_at) from error
 
     def due_at(self, earned_at: datetime) -> datetime | None:
         """When points that an order earned are credited; None: at once."""
-        return earned_at + timedelta(days=self.activate_after_days) if self.activate_after_days else None
+        try:
+            return earned_at + timedelta(days=self.activate_after_days) if self.activate_after_days else None
+        except OverflowError as error:
+            raise _no_such_time(earned_at) from error
+
+
+def _no_such_time(earned_at: datetime) -> InvalidError:
+    return InvalidError(
+        f"Points of {earned_at.isoformat()} are out of all calendars.", code="time_out_of_range"
+    )
 
 
 def expiry_of(expiry: Expiry, earned_at: datetime, zone: ZoneInfo) -> datetime:
