@@ -23,12 +23,12 @@ ACCOUNT_STATES: Final[dict[str, tuple[str, str]]] = {
 
 TITLES: Final[dict[tuple[str, bool], str]] = {
     ("earned", True): N_("Earned by an order"),
-    ("earned", False): N_("Taken back after a refund"),
+    ("earned", False): N_("Taken back"),
     ("partner", True): N_("From a partner"),
     ("partner", False): N_("To a partner"),
     ("adjusted", True): N_("Given by hand"),
     ("adjusted", False): N_("Taken by hand"),
-    ("burned", True): N_("Given back after burning"),
+    ("burned", True): N_("Given back"),
     ("burned", False): N_("Burned on an order"),
     ("expired", True): N_("Given back after expiring"),
     ("expired", False): N_("Expired"),
