@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 from tests.conftest import new_database
+from tests.dashboard.points_running import run_points
 from tests.dashboard.running import run_fair
 from tests.dashboard.told import tell
 
@@ -204,7 +205,7 @@ async def filled(cluster: URL, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         tea, other = await make_merchants(app)
         await fill(app, tea, RECORDS)
         await tell(app, tea.id)
-        await run_fair(app)
+        await run_points(app, await run_fair(app))
         async with httpx.AsyncClient() as nobody:
             yield Pages(app, nobody, tea, other)
         await engine.dispose()

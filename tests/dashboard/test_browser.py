@@ -64,6 +64,11 @@ PATHS: Final = (
     "/m/fair/campaigns/autumn/edit",
     "/m/fair/vouchers/PART",
     "/m/fair/vouchers/HELD",
+    "/m/fair/points",
+    "/m/fair/points/members/ann",
+    "/m/fair/points/members/closed",
+    "/m/fair/points/program",
+    "/m/other/points",
     "/m/other",
     "/nowhere",
 )

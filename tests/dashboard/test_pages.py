@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from tests.dashboard.conftest import HOSTILE, Pages, token_of
+from tests.dashboard.points_running import STRANGE
 
 from counterfoil import clock
 from counterfoil.app import RECORD_KINDS, App
@@ -48,6 +49,11 @@ PATHS = (
     "/m/fair/campaigns/autumn/edit",
     "/m/fair/vouchers?code=P",
     *(f"/m/fair/vouchers/{code}" for code in ("FREE", "HELD", "USED", "PART", "VOID", "BACK", "PRINT-1")),
+    "/m/fair/points",
+    "/m/fair/points?q=guest",
+    "/m/fair/points/program",
+    *(f"/m/fair/points/members/{quote(name, safe='')}" for name in ("ann", "closed", STRANGE)),
+    "/m/tea-house/points",
 )
 
 
