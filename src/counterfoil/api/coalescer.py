@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,8 +30,10 @@ from counterfoil.vouchers.requests import Asked, Outcome
 from counterfoil.vouchers.types import VERBS, Verb
 
 PATIENCE: Final = (0.0, 0.0, 0.05)
-"""A runner for each: how long a request must have waited before it takes it, in seconds. Two are at work
-while one waits for the database; the third helps where both wait for locks that somebody else keeps."""
+"""A runner for each: how long a request must have waited before it takes it, in seconds. Two take turns: one
+decides while the other commits and answers. The third helps where both wait for locks that others keep."""
+COURTESY: Final = 0.05
+"""How long a runner waits for its turn, in seconds: whoever has it may be waiting for a lock."""
 MOST_IN_BATCH: Final = 500
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +73,31 @@ class Plans:
             self._due = time.monotonic() + self._wait
 
 
+class Turn:
+    """One runner decides at a time: the next one then takes all that arrived meanwhile, not what was there
+    when it came. It ends before the commit, so that the next batch begins while this one is being written.
+    """
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._mine = False
+
+    async def __aenter__(self) -> Turn:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COURTESY):
+                self._mine = await self._lock.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        if self._mine:
+            self._mine = False
+            self._lock.release()
+
+
 class Coalescer:
     """Decides requests in batches, over connections of its own. Close it when the server stops."""
 
@@ -79,6 +107,7 @@ class Coalescer:
         self._queues: dict[Verb, deque[Waiting]] = {verb: deque() for verb in VERBS}
         self._waiting = 0
         self._arrived = asyncio.Event()
+        self._deciding = asyncio.Lock()
         self._runners: list[asyncio.Task[None]] = []
 
     async def ask(
@@ -138,42 +167,61 @@ class Coalescer:
         return verb, batch
 
     async def _run(self, patience: float) -> None:
-        connection: asyncpg.Connection | None = None
-        plans = Plans()
+        runner = Runner(self._url, self._settings)
         batch: list[Waiting] = []
         try:
             while True:
-                found = self._next(patience)
+                async with Turn(self._deciding) as turn:
+                    found = self._next(patience)
+                    if found is not None:
+                        verb, batch = found
+                        await runner.decide(verb, batch, turn)
                 if found is None:
                     await self._wait(patience)
-                    continue
-                verb, batch = found
-                try:
-                    if connection is None or connection.is_closed():
-                        connection = await batch_connection(
-                            self._url, statement_timeout_seconds=self._settings.statement_timeout_seconds
-                        )
-                        plans = Plans()
-                    await plans.renew(connection)
-                    await _decide(connection, verb, batch)
-                except Exception as error:
-                    told = translated(error)
-                    known = isinstance(told, CounterfoilError)
-                    _log.warning(
-                        "a batch failed",
-                        verb=verb,
-                        size=len(batch),
-                        error=str(error),
-                        exc_info=None if known else error,
-                    )
-                    _fail(batch, told)
-                    if connection is not None and isinstance(told, UnavailableError):
-                        connection.terminate()
-                        connection = None
         finally:
             _fail(batch, UnavailableError("The server is stopping; try again.", code="stopping"))
-            if connection is not None:
-                connection.terminate()
+            runner.close()
+
+
+class Runner:
+    """Decides batches over a connection of its own, which it opens anew when it breaks."""
+
+    def __init__(self, database_url: str, settings: Settings) -> None:
+        self._url = database_url
+        self._timeout = settings.statement_timeout_seconds
+        self._connection: asyncpg.Connection | None = None
+        self._plans = Plans()
+
+    async def decide(self, verb: Verb, batch: Sequence[Waiting], turn: Turn) -> None:
+        """Decide a batch and answer each, also where it fails."""
+        try:
+            await _decide(await self._connected(), verb, batch, turn)
+        except Exception as error:
+            told = translated(error)
+            known = isinstance(told, CounterfoilError)
+            _log.warning(
+                "a batch failed",
+                verb=verb,
+                size=len(batch),
+                error=str(error),
+                exc_info=None if known else error,
+            )
+            _fail(batch, told)
+            if isinstance(told, UnavailableError):
+                self.close()
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await batch_connection(self._url, statement_timeout_seconds=self._timeout)
+            self._plans = Plans()
+        await self._plans.renew(self._connection)
+        return self._connection
+
+    def close(self) -> None:
+        """Give the connection up, whatever it is doing."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
 
 def _fail(batch: Sequence[Waiting], error: BaseException) -> None:
@@ -182,11 +230,11 @@ def _fail(batch: Sequence[Waiting], error: BaseException) -> None:
             waiting.future.set_exception(error)
 
 
-async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waiting]) -> None:
+async def _decide(connection: asyncpg.Connection, verb: Verb, batch: Sequence[Waiting], turn: Turn) -> None:
     """Decide a batch and answer each; by halves where it fails though the database is there."""
     waiting = [w for w in batch if not w.future.done()]
     try:
-        answers = await _once_more(connection, verb, waiting)
+        answers = await _once_more(connection, verb, waiting, turn)
     except Exception as error:
         told = translated(error)
         # A database that is away, or a lock that others keep, is no smaller batch's to overcome.
@@ -195,7 +243,7 @@ async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waitin
         middle = len(waiting) // 2
         for half in (waiting[:middle], waiting[middle:]):
             try:
-                await _decide(connection, verb, half)
+                await _decide(connection, verb, half, turn)
             except Exception as one:
                 _fail(half, translated(one))
         return
@@ -209,17 +257,17 @@ async def _decide(connection: asyncpg.Connection, verb: Verb, batch: list[Waitin
 
 
 async def _once_more(
-    connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting]
+    connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting], turn: Turn
 ) -> list[Answer | CounterfoilError]:
     """Twice, where a drawn code was there already, or somebody used the same Idempotency-Key at once."""
     try:
-        return await _in_one_transaction(connection, verb, waiting)
+        return await _in_one_transaction(connection, verb, waiting, turn)
     except asyncpg.UniqueViolationError:
-        return await _in_one_transaction(connection, verb, waiting)
+        return await _in_one_transaction(connection, verb, waiting, turn)
 
 
 async def _in_one_transaction(
-    connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting]
+    connection: asyncpg.Connection, verb: Verb, waiting: Sequence[Waiting], turn: Turn
 ) -> list[Answer | CounterfoilError]:
     now = clock.now()
     keyed = [w.keyed for w in waiting if w.keyed is not None]
@@ -236,6 +284,7 @@ async def _in_one_transaction(
             # A refusal is not kept: repeated later, the request may well be granted.
             kept = [(w.keyed, made[id(w)]) for w in first if w.keyed and made[id(w)].status < 400]
             await idempotency.keep_answers(tx, kept, now=now)
+        turn.end()
     by_key = {w.keyed.name: made[id(w)] for w in first if w.keyed is not None}
     return [made[id(w)] if id(w) in made else _repeated(w.keyed, known, by_key, first) for w in waiting]
 
