@@ -98,6 +98,21 @@ async def test_points_take_something_off_an_order_once(grocer: Caller) -> None:
     await proven(grocer)
 
 
+async def test_a_checkout_that_was_refused_or_released_is_tried_again_as_another(grocer: Caller) -> None:
+    await open_accounts(grocer, "ann")
+    await put_program(grocer)
+    await transfer(grocer, "a", 100)
+    order = {"customer_id": "ann", "order_id": "A", "hold_seconds": 900}
+    assert (await one(grocer, "burn", "burns", **order, points=101))["code"] == "insufficient"
+    assert (await one(grocer, "burn", "burns", **order, points=100))["code"] == "insufficient"
+    held = await one(grocer, "burn", "burns", **order, points=100, reference="A/2")
+    assert held["code"] == "pending"
+    await one(grocer, "settlements", "settlements", transfer_id=held["transfer_id"], points=0)
+    again = await one(grocer, "burn", "burns", **order, points=40, reference="A/3")
+    assert (again["code"], again["amount_minor"]) == ("pending", 40)
+    assert len((await get(grocer, "transfers", order_id="A"))["data"]) == 2
+
+
 async def test_a_discount_beyond_any_order_is_refused_by_name(grocer: Caller) -> None:
     await put_program(grocer, burn={"points": 1, "minor": 10**12})
     burns = [{"customer_id": "ann", "order_id": str(n), "points": n} for n in (1, 10**12)]

@@ -1,4 +1,4 @@
-"""The examples of docs/vouchers.md do what the page says."""
+"""The examples of docs/vouchers.md and docs/points.md do what the pages say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.serving.conftest import Server, make_shop
 
-PAGE = Path(__file__).parents[2] / "docs" / "vouchers.md"
+DOCS = Path(__file__).parents[2] / "docs"
+LEFT = {
+    "vouchers": ("SELECT state, uses FROM vouchers", [("redeemed", 1)]),
+    "points": (
+        "SELECT name, balance FROM points_accounts WHERE source IS NULL ORDER BY name",
+        [("ann", 564), ("bob", 0)],
+    ),
+}
+"""What is there when all examples of a page were executed."""
 BLOCK = re.compile(r"```(sh|json)\n(.*?)```", re.DOTALL)
 
 
@@ -46,13 +54,14 @@ def _run(script: str, place: Path, env: dict[str, str]) -> subprocess.CompletedP
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt-get install curl")
+@pytest.mark.parametrize("page", LEFT)
 async def test_the_examples_of_the_page_answer_what_it_tells(
-    serve: Callable[..., Server], database: URL, engine: AsyncEngine, tmp_path: Path
+    page: str, serve: Callable[..., Server], database: URL, engine: AsyncEngine, tmp_path: Path
 ) -> None:
     server = serve(DATABASE_URL=database.render_as_string(hide_password=False))
     shop = await make_shop(engine)
     server.wait()
-    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    blocks = BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))
     key = shop.headers["authorization"].removeprefix("Bearer ")
     # One script, so that a block knows the variables of those before it; each one's answers end with a mark.
     script = "\necho; echo '<end>'\n".join(text for kind, text in blocks if kind == "sh")
@@ -70,5 +79,6 @@ async def test_the_examples_of_the_page_answer_what_it_tells(
             compared += 1
     assert compared >= 5
     async with engine.connect() as connection:
-        found = await connection.exec_driver_sql("SELECT state, uses FROM vouchers")
-        assert list(map(tuple, found)) == [("redeemed", 1)]
+        statement, left = LEFT[page]
+        found = await connection.exec_driver_sql(statement)
+        assert list(map(tuple, found)) == left

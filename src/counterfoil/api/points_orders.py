@@ -214,6 +214,13 @@ class NewBurn(Wanted):
             description="Hold them only, so long at most, until the order is paid; null: burn them at once.",
         ),
     ] = None
+    reference: Annotated[
+        Reference | None,
+        Field(
+            description="Your own id of this attempt; null: the `order_id`. The same again gives the first "
+            "answer, so what was refused or released is tried again under another."
+        ),
+    ] = None
 
 
 class NewBurns(Wanted):
@@ -240,7 +247,7 @@ class BurnOutcomes(BaseModel):
 async def burn(
     request: Request, body: NewBurns, act: Writing, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Up to 5,000 times, each order once: points take something off it, by the program's rate.
+    """Up to 5,000 times, each reference once: points take something off an order, by the program's rate.
 
     Held at the checkout, they are burned by `POST /v1/points/settlements` when the order is paid; or it
     releases them, or time does.
@@ -274,7 +281,7 @@ def _check_worth(program: Program, burns: Sequence[NewBurn]) -> None:
 
 def _burn(one: NewBurn, now: datetime) -> Burn:
     until = None if one.hold_seconds is None else now + timedelta(seconds=one.hold_seconds)
-    return Burn(one.customer_id, one.order_id, one.points, until)
+    return Burn(one.customer_id, one.order_id, one.points, until, one.reference)
 
 
 def _burned(done: Burned) -> BurnOutcome:

@@ -22,6 +22,8 @@ class Burn:
     points: int
     hold_until: datetime | None = None
     """Hold them only, until then; None: burn them at once."""
+    reference: str | None = None
+    """Which attempt it is; None: `order_id`. What was refused or released is tried again as another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,14 @@ class Burned:
 async def burn(
     tx: Driven, *, merchant_id: UUID, program: Program, burns: Sequence[Burn], now: datetime
 ) -> list[Burned]:
-    """Burn or hold points, each order once; one outcome for each. Refusals as `ledger.post` gives them."""
+    """Burn or hold points, each reference once; one outcome for each. Refusals: as of `ledger.post`."""
     source_no = await accounts.source_no(tx, merchant_id=merchant_id, source="burned", now=now)
     worth = [program.burn.worth_minor(b.points) for b in burns]
     entries = [
         Entry(
             customer_id=b.customer_id,
             source_no=source_no,
-            reference=b.order_id,
+            reference=b.reference or b.order_id,
             points=-b.points,
             pending=b.hold_until is not None,
             due_at=b.hold_until,
