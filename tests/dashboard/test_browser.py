@@ -352,3 +352,32 @@ async def test_a_campaign_is_made_and_steered_without_script(site: Site) -> None
         await page.check("details[open] input[name=sure]")
         await press(page, "button:text-is('End for good')")
         assert await page.inner_text("h1 .badge") == "Ended"
+
+
+async def test_a_points_program_is_run_without_script(site: Site) -> None:
+    viewport = {"width": 360, "height": 800}
+    async with site.visit(java_script_enabled=False, viewport=viewport, color_scheme="dark") as page:
+        await page.goto("/m/other/points")
+        await press(page, "text=Set up the program")
+        assert not await page.is_visible("#expiry\\.after_months")
+        await page.check("#expiry\\.kind-months")
+        await page.fill("#expiry\\.after_months", "24")
+        await press(page, "button:text-is('Save the program')")
+        await page.fill("#customers", "zoe")
+        await press(page, "button:text-is('Open accounts')")
+        await press(page, "a:text-is('zoe')")
+        await page.fill("#points", "1,000")
+        await page.fill("#reason", "late parcel")
+        await press(page, "button:text-is('Do it')")
+        assert await page.inner_text(".gauge .value >> nth=0") == "1,000"
+        assert await page.inner_text(".lot-list dd >> nth=0") == "1,000"
+        await page.click("summary:text-is('Undo')")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert [*await page.evaluate(FAULTS), *await page.evaluate(CONTRAST)] == []
+        await page.fill("#why-1", "the wrong member")
+        await press(page, "button:text-is('Undo it')")
+        assert await page.inner_text(".gauge .value >> nth=1") == "0"
+        await page.click("summary:text-is('Close the account')")
+        await page.check("details[open] input[name=sure]")
+        await press(page, "button:text-is('Close it')")
+        assert await page.inner_text("h1 .badge") == "Closed"
