@@ -31,7 +31,7 @@ from counterfoil.app import App
 from counterfoil.cli.platform import with_platform
 from counterfoil.db import jobs, outbox, records
 from counterfoil.db.transactions import begin, read
-from counterfoil.demo import flash_sale, outputs, tables
+from counterfoil.demo import flash_sale, outputs, points, tables
 from counterfoil.demo.complete_journey import CURRENCY, MERCHANT_ID, MERCHANT_NAME, TIME_ZONE, CompleteJourney
 from counterfoil.demo.load import ORDER, records_of
 from counterfoil.errors import ConflictError
@@ -50,8 +50,9 @@ def demo(
 ) -> None:
     """Take the Complete Journey data through the platform, and say of every voucher what became of it.
 
-    Then a flash sale: more customers than vouchers, against a server of its own. Running it again changes
-    nothing of the data and writes the same files; it holds another sale.
+    Then points: its orders earn, some members burn, and the ledger is proven. Then a flash sale: more
+    customers than vouchers, against a server of its own. Running it again changes nothing of the data and
+    writes the same files; it holds another sale.
     """
     started = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -77,6 +78,7 @@ async def _demo(app: App, out: Path, console: Console) -> outputs.Written:
     for table in shown:
         console.print()
         console.print(table)
+    await _give_points(app, merchant, console)
     with _progress(console) as progress:
         selling = progress.add_task("holding a flash sale", total=None)
         sale = await flash_sale.hold_sale(app)
@@ -190,6 +192,20 @@ async def _write(
         return written, shown
 
     return await asyncio.to_thread(work)
+
+
+async def _give_points(app: App, merchant: Merchant, console: Console) -> None:
+    """Let the year's orders earn points, and show what came of it."""
+    with _progress(console) as progress:
+        earning = progress.add_task("earning points for the orders", total=None)
+        year = await points.give_points(
+            app.engine,
+            merchant_id=merchant.id,
+            tell=lambda done, total: progress.update(earning, completed=done, total=total),
+        )
+    for table in (points.statement_table(year), points.figures_table(year)):
+        console.print()
+        console.print(table)
 
 
 async def _tell_how_to_look(app: App, console: Console) -> None:

@@ -24,18 +24,23 @@ class PaidOrder:
 
 
 _KEYS: Final[dict[Kind, str]] = {"orders": "order_id", "transactions": "transaction_id"}
+# Key by key (OFFSET 0): joined as a whole, tables that were just filled would be scanned for each page.
 _PAID: Final = """
     SELECT o.order_id, coalesce(o.customer_id, t.customer_id) AS customer_id,
            coalesce(o.amount_minor, t.amount_minor) AS paid_minor,
            coalesce(t.paid_at, o.ordered_at) AS paid_at
-    FROM orders o
-    LEFT JOIN transactions t ON t.merchant_id = o.merchant_id AND t.transaction_id = o.transaction_id
-    WHERE o.merchant_id = :merchant_id AND o.transaction_id IS NOT NULL
-      AND o.{key} = ANY(CAST(:keys AS text[])) AND coalesce(o.customer_id, t.customer_id) IS NOT NULL
+    FROM unnest(CAST(:keys AS text[])) k(key)
+    CROSS JOIN LATERAL (
+        SELECT * FROM orders o
+        WHERE o.merchant_id = :merchant_id AND o.{key} = k.key AND o.transaction_id IS NOT NULL OFFSET 0) o
+    LEFT JOIN LATERAL (
+        SELECT * FROM transactions t
+        WHERE t.merchant_id = :merchant_id AND t.transaction_id = o.transaction_id OFFSET 0) t ON true
+    WHERE coalesce(o.customer_id, t.customer_id) IS NOT NULL
       -- An order without an amount has that of its payment, unless it shares the payment with another.
       AND (o.amount_minor IS NOT NULL OR t.amount_minor IS NOT NULL AND NOT EXISTS (
-          SELECT FROM orders s WHERE s.merchant_id = o.merchant_id
-          AND s.transaction_id = o.transaction_id AND s.order_id <> o.order_id))
+          SELECT FROM orders s WHERE s.merchant_id = :merchant_id
+          AND s.transaction_id = o.transaction_id AND s.order_id <> o.order_id OFFSET 0))
     ORDER BY paid_at, o.order_id"""
 
 

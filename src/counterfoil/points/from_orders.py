@@ -11,12 +11,15 @@ from counterfoil.db.transactions import Driven
 from counterfoil.points import accounts
 from counterfoil.points.earning import Paid
 
+# Key by key (OFFSET 0): joined as a whole, all history would be scanned where the tables were just filled.
 _EARNING: Final = """
     SELECT k.n - 1 FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS k(order_id, customer_id, n)
-    JOIN points_accounts a
-      ON a.merchant_id = $1 AND a.source IS NULL AND a.name = k.customer_id AND a.state = 'open'
-    WHERE NOT EXISTS (SELECT FROM points_transfers t WHERE t.source_no = $2 AND t.reference = k.order_id)
-      AND NOT EXISTS (SELECT FROM points_refusals r WHERE r.source_no = $2 AND r.reference = k.order_id)
+    WHERE EXISTS (SELECT FROM points_accounts a WHERE a.merchant_id = $1 AND a.source IS NULL
+                  AND a.name = k.customer_id AND a.state = 'open' OFFSET 0)
+      AND NOT EXISTS (SELECT FROM points_transfers t
+                      WHERE t.source_no = $2 AND t.reference = k.order_id OFFSET 0)
+      AND NOT EXISTS (SELECT FROM points_refusals r
+                      WHERE r.source_no = $2 AND r.reference = k.order_id OFFSET 0)
     ORDER BY k.n"""
 
 
