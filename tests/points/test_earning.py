@@ -46,6 +46,11 @@ async def test_an_order_that_is_told_again_is_known_though_by_now_it_would_earn_
     assert other.code == "duplicate"
 
 
+async def test_one_order_with_two_payments_in_a_batch_earns_for_the_first(world: World) -> None:
+    done = [p for p in await world.earn(("o", 100), ("o", 33), ("o", 100)) if p is not None]
+    assert [(p.code, p.repeated) for p in done] == [("posted", False), ("duplicate", True), ("posted", True)]
+
+
 async def test_an_order_that_may_be_sent_back_no_more_earns_at_once(world: World) -> None:
     world.program = WAITING
     await world.earn(("o", 100), paid_at=world.after(days=-14))

@@ -107,12 +107,8 @@ async def earn(
 
 def _known(entry: Entry, posted: Posted, told: Mapping[UUID, asyncpg.Record]) -> Posted:
     """The same payment again is no duplicate, though by now it would earn otherwise."""
-    was = told.get(posted.transfer_id) if posted.transfer_id is not None else None
-    same = was is not None and (was["customer_id"], was["amount_minor"]) == (
-        entry.customer_id,
-        entry.amount_minor,
-    )
-    if was is None or not same:
+    was = told.get(posted.transfer_id) if posted.code == "duplicate" and posted.transfer_id else None
+    if was is None or (was["customer_id"], was["amount_minor"]) != (entry.customer_id, entry.amount_minor):
         return posted
     code: ledger.Code = "pending" if was["version"] is None else "posted"
     return Posted(code, True, was["transfer_id"], was["balance"], was["version"])
@@ -215,7 +211,7 @@ async def take_back(
         await db.execute(_KEEP, merchant_id, now, *zip(*kept, strict=True))
     for n, refund in enumerate(refunds):
         at, minor = first.get((refund.order_id, refund.refund_id), (n, 0))
-        if at != n:
+        if n > at:
             outcomes[n] = _Answer(minor, outcomes[at]).again(refund)
     return outcomes
 
