@@ -104,6 +104,15 @@ async def test_the_overview_tells_where_points_came_from_and_who_has_them(tea: P
     assert "Next page" in text
 
 
+async def test_a_ledger_that_takes_too_long_to_sum_up_keeps_nobody_waiting(pages: Pages) -> None:
+    await _ann(pages, points=50)
+    async with begin(pages.app.engine) as tx:
+        await tx.execute("LOCK TABLE points_transfers IN ACCESS EXCLUSIVE MODE")
+        text = await _shown(pages, HOUSE)
+    assert "Members 1 Outstanding points 50" in text
+    assert "The ledger is too large to sum up here" in text
+
+
 async def test_members_are_found_by_the_beginning_of_their_id(tea: Pages) -> None:
     page = await tea.client.get(f"{FAIR}?q=guest2", headers=EN)
     assert re.findall(r'/members/([^"]+)"', page.text) == [f"guest2{n}" for n in range(10)]

@@ -25,6 +25,8 @@ LARGEST: Final = 2 * 1024 * 1024
 """Of the form that opens accounts: ten thousand ids, one a line."""
 LONGEST_ID: Final = 200
 _MONTHS: Final = 12
+_SUM_SECONDS: Final = 3
+"""How long a page waits for the sums of a large ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,15 @@ async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: 
             tx, merchant_id=merchant_id, prefix=prefix, limit=PAGE_SIZE, cursor=cursor or None
         )
         expiring = await figures.expiring_by_month(tx, merchant_id=merchant_id, zone=zone, now=visit.now)
-    totals = await _totals(visit)
+    totals, whole = await _totals(visit)
     return visit.render(
         "points.html",
         status=status,
         program=program,
         in_words=ProgramInWords(visit.words, visit.merchant.currency),
         totals=totals,
-        flows=flows_of(totals.sources) if totals else [],
+        whole=whole,
+        flows=flows_of(totals.sources),
         expiring=by_month(expiring, this_month(visit)) if expiring else None,
         page=page,
         prefix=prefix,
@@ -65,15 +68,17 @@ async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: 
     )
 
 
-async def _totals(visit: Visit) -> Totals | None:
-    """The sums of the ledger; None where it is too large to be summed up for a page."""
+async def _totals(visit: Visit) -> tuple[Totals, bool]:
+    """The sums of the ledger, and whether there was time to read all of it: to tell the sources."""
     try:
         async with read(visit.engine) as tx:
-            return await queries.totals(tx, merchant_id=visit.merchant.id)
+            await tx.execute(f"SET LOCAL statement_timeout = '{_SUM_SECONDS}s'")
+            return await queries.totals(tx, merchant_id=visit.merchant.id), True
     except UnavailableError as error:
         if error.code != "timed_out":
             raise
-        return None
+    async with read(visit.engine) as tx:
+        return await figures.members_together(tx, merchant_id=visit.merchant.id), False
 
 
 def flows_of(sources: list[SourceTotal]) -> list[Flow]:
