@@ -68,5 +68,14 @@ def test_nothing_names_a_host_from_which_packages_come() -> None:
 def test_a_rooms_files_are_of_the_known_sorts_or_nouns() -> None:
     for path in trees():
         room, _, name = path.removesuffix(".py").partition("/")
-        if room in {"access", "customers", "merchants", "orders", "vouchers", "linkage", "webhooks"}:
+        if room in {
+            "access",
+            "customers",
+            "merchants",
+            "orders",
+            "points",
+            "vouchers",
+            "linkage",
+            "webhooks",
+        }:
             assert name in _OWN_FILES or re.fullmatch(r"[a-z]+(_[a-z]+)*", name), path

@@ -58,7 +58,7 @@ def test_verbs_are_keyword_only_after_their_transaction() -> None:
     for path in trees():
         room, _, name = path.partition("/")
         if (
-            room not in {"access", "linkage", "merchants", "orders", "vouchers", "webhooks", "db"}
+            room not in {"access", "linkage", "merchants", "orders", "points", "vouchers", "webhooks", "db"}
             or "/" in name
         ):
             continue

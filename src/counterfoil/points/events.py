@@ -70,7 +70,7 @@ async def tell_expiring(
         }
         for lot in lots
     ]
-    await outbox.publish(tx, EVENT, {"merchant_id": str(merchant_id), "events": events})
+    await outbox.publish(tx, "points.changed", {"merchant_id": str(merchant_id), "events": events})
 
 
 def type_of(row: asyncpg.Record) -> str:
