@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from counterfoil import clock
@@ -14,6 +16,8 @@ from counterfoil.points.pending import Settlement
 from counterfoil.points.programs import Program
 from counterfoil.points.reversals import Reversal
 from counterfoil.webhooks.jobs import fan_out_job
+from counterfoil.worker.points import give_notice
+from tests.rules.source import ROOT
 from tests.worker.points_world import PointsWorld, ahead
 
 PROMISING = Program(activate_after_days=14)
@@ -48,6 +52,20 @@ async def test_a_transfer_is_told_with_both_sides_and_the_balance_after_it(point
     shown = {"transfer_id": transfer_id, "source": "partner", "source_name": "bank", "reference": "r"}
     amounts = {"points": 10, "balance": 10, "version": 1, "order_id": "o", "note": "thanks"}
     assert told["data"].items() >= (shown | amounts).items()
+
+
+async def test_the_documents_show_the_fields_that_are_sent(points: PointsWorld) -> None:
+    await points.listen()
+    await points.program(notice_days=30)
+    await points.post(("a", "r", 10), expires_at=ahead(days=1))
+    await give_notice(points.engine)
+    sent = {event["type"]: list(event["data"]) for event in await points.told()}
+    text = (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    found = re.findall(r"^### `(points\.\w+)`.+?```json\n(.+?)\n```", text, re.MULTILINE | re.DOTALL)
+    shown = {name: list(json.loads(example)["data"]) for name, example in found}
+    expiring = sent.pop("points.expiring")
+    assert shown.pop("points.expiring") == expiring
+    assert shown == dict.fromkeys(shown, sent["points.credited"])
 
 
 async def test_what_was_refused_or_done_before_is_not_told(points: PointsWorld) -> None:
