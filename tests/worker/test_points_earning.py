@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from itertools import permutations
 from typing import Any
 
@@ -141,6 +142,30 @@ async def test_more_records_than_an_event_names_earn_all_the_same_and_only_they(
         for _ in range(2):
             await earning.earn_job(points.engine, job)
     assert await points.figures() == (550, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"amount_minor": 2**63 - 1},
+        {"ordered_at": datetime(9999, 12, 31, 23, tzinfo=UTC)},
+        {"ordered_at": datetime(1, 1, 1, tzinfo=UTC)},
+    ],
+    ids=["much money", "the last year", "the first year"],
+)
+async def test_an_order_that_cannot_be_holds_up_no_other(points: PointsWorld, odd: dict[str, Any]) -> None:
+    await points.program(
+        earn_from_orders=True,
+        earn={"points": 1_000_000, "minor": 1_000_000},
+        activate_after_days=3650,
+        expiry={"after_months": 120, "at": "year_end"},
+        time_zone="Asia/Shanghai",
+    )
+    orders = [{**PAID, "order_id": f"o{n}"} for n in range(9)]
+    await points.load("orders", *orders[:5], {**PAID, "order_id": "odd", **odd}, *orders[5:])
+    await _work(points)
+    assert {f"o{n}" for n in range(9)} <= {reference for reference, *_ in await _transfers(points)}
+    await points.prove()
 
 
 async def test_two_deliveries_at_once_earn_once(points: PointsWorld) -> None:

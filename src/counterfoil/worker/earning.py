@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counterfoil import clock
 from counterfoil.db.transactions import Tx, begin, read
+from counterfoil.errors import InvalidError
 from counterfoil.orders import paid
 from counterfoil.orders.paid import Kind
 from counterfoil.points import from_orders, programs, verbs
@@ -19,6 +21,7 @@ from counterfoil.points.earning import Paid
 AT_ONCE: Final = 5_000
 """Orders of one transaction."""
 _KINDS: Final[dict[str, Kind]] = {"orders": "orders", "transactions": "transactions"}
+_log = structlog.get_logger(__name__)
 
 
 async def earn_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
@@ -28,8 +31,23 @@ async def earn_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
         return
     merchant_id = UUID(payload["merchant_id"])
     async for keys in _keys(engine, merchant_id, kind, payload):
+        await _earn(engine, merchant_id, kind, keys)
+
+
+async def _earn(engine: AsyncEngine, merchant_id: UUID, kind: Kind, keys: Sequence[str]) -> None:
+    """Let them earn; where something among them cannot be, all but that."""
+    try:
         async with begin(engine, statement_timeout_seconds=60) as tx:
             await earn_paid(tx, merchant_id=merchant_id, kind=kind, keys=keys, now=clock.now())
+    except InvalidError as error:
+        if len(keys) == 1:
+            _log.warning(
+                "it cannot earn points", merchant=str(merchant_id), kind=kind, key=keys[0], error=error.detail
+            )
+            return
+        middle = len(keys) // 2
+        for half in (keys[:middle], keys[middle:]):
+            await _earn(engine, merchant_id, kind, half)
 
 
 async def _keys(
