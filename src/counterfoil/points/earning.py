@@ -71,7 +71,7 @@ class TakenBack:
 
 
 _LOCK: Final = """
-    SELECT count(*) FROM (
+    SELECT coalesce(array_agg(account_no), '{}') FROM (
         SELECT a.account_no FROM points_accounts a
         WHERE a.account_no IN (SELECT t.member_no FROM points_transfers t
                                WHERE t.source_no = $1 AND t.reference = ANY($2::text[]))
@@ -82,7 +82,8 @@ _EARNED: Final = """
     FROM points_transfers t
     LEFT JOIN points_pending p ON p.transfer_id = t.transfer_id
     LEFT JOIN points_transfers d ON d.settles = t.transfer_id
-    WHERE t.source_no = $1 AND t.reference = ANY($2::text[]) AND t.points > 0"""
+    WHERE t.source_no = $1 AND t.reference = ANY($2::text[]) AND t.points > 0
+      AND t.member_no = ANY($3::bigint[])"""
 _REFUNDS: Final = """
     SELECT order_id, refund_id, refunded_minor, points, missing FROM points_refunds
     WHERE merchant_id = $1 AND order_id = ANY($2::text[])"""
@@ -224,11 +225,14 @@ async def _read(
     db: asyncpg.Connection, merchant_id: UUID, source_no: int, order_ids: list[str]
 ) -> tuple[dict[str, _Order], dict[_Key, _Answer]]:
     """What orders earned and what of it was taken back, with their members' accounts locked."""
-    await db.execute(_LOCK, source_no, order_ids)
-    orders = {row["order_id"]: _order(row) for row in await db.fetch(_EARNED, source_no, order_ids)}
+    # An order that earns between the two statements has not earned yet: its member is not locked.
+    locked: list[int] = await db.fetchval(_LOCK, source_no, order_ids)
+    orders = {row["order_id"]: _order(row) for row in await db.fetch(_EARNED, source_no, order_ids, locked)}
     before: dict[_Key, _Answer] = {}
     for row in await db.fetch(_REFUNDS, merchant_id, order_ids):
-        order = orders[row["order_id"]]
+        order = orders.get(row["order_id"])
+        if order is None:
+            continue
         order.refunded_minor += row["refunded_minor"]
         order.taken += row["points"] + row["missing"]
         code: TakeBackCode = "taken_back" if row["points"] or row["missing"] else "nothing_to_take_back"

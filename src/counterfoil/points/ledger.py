@@ -79,6 +79,12 @@ LOCK: Final = """
         SELECT a.account_no FROM points_accounts a
         WHERE a.merchant_id = $1 AND a.source IS NULL AND a.name = ANY($2::text[])
         ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
+_LOCK_AGAIN: Final = """
+    SELECT count(*) FROM (
+        SELECT a.account_no FROM points_accounts a
+        WHERE a.merchant_id = $1 AND a.source IS NULL AND $2::timestamptz IS NOT NULL
+          AND a.name IN (SELECT e.customer_id FROM ({entries}) e)
+        ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
 
 _FIRST: Final = """json_build_object(
     'transfer_id', t.transfer_id, 'balance', t.balance, 'version', t.version, 'points', t.points,
@@ -242,6 +248,8 @@ async def post_from(
         except asyncpg.UniqueViolationError:
             # A reference that is there already; or, while probing, one that somebody committed meanwhile.
             await db.execute("ROLLBACK TO SAVEPOINT points")
+            # That let the members go. Whoever has them now is waited for: the next try sees what they did.
+            await db.execute(_LOCK_AGAIN.replace("{entries}", entries), *values[:3])
             continue
         await db.execute("RELEASE SAVEPOINT points")
         return rows
