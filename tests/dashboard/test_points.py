@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.parse import quote
 from uuid import UUID
 
@@ -17,13 +17,14 @@ from counterfoil import clock
 from counterfoil.dashboard import points_labels
 from counterfoil.db.transactions import begin, read
 from counterfoil.ids import format_id
-from counterfoil.points import accounts, programs, queries
+from counterfoil.points import accounts, earning, ledger, pending, programs, queries, reversals
 from counterfoil.points.accounts import Account
 from counterfoil.points.programs import Program, Rate
 from counterfoil.points.refusals import REFUSALS
 from counterfoil.points.types import SOURCES
 
 EN: Final = {"Accept-Language": "en"}
+DONE: Final = {"posted", "pending", "voided", "taken_back", "nothing_to_take_back"}
 FAIR = "/m/fair/points"
 HOUSE = "/m/tea-house/points"
 ANN = f"{HOUSE}/members/ann"
@@ -88,6 +89,9 @@ def test_every_source_and_every_refusal_has_its_words() -> None:
     assert set(points_labels.SOURCES) == set(SOURCES)
     assert {source for source, _ in points_labels.TITLES} == set(SOURCES)
     assert set(REFUSALS) <= set(points_labels.PROBLEMS)
+    codes = (ledger.Code, reversals.Code, pending.Code, earning.TakeBackCode)
+    told = {code for one in codes for code in get_args(one)}
+    assert told - DONE == set(REFUSALS)
 
 
 async def test_the_overview_tells_where_points_came_from_and_who_has_them(tea: Pages) -> None:

@@ -40,10 +40,12 @@ def show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None)
     elif sys.stdout.isatty():
         table = Table(title=title, title_justify="left")
         for name in rows[0] if rows else ():
-            table.add_column(name.replace("_", " "))
+            # An id that is cut cannot be used: rather over two lines.
+            table.add_column(name.replace("_", " "), overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row.values()))
-        Console().print(table)
+        # What others typed is shown as it is, whatever it looks like.
+        Console(markup=False, emoji=False).print(table)
     else:
         for row in rows:
             print("\t".join("" if value is None else str(value) for value in row.values()))

@@ -97,8 +97,8 @@ def show_account(customer: Customer, /, *, merchant: MerchantName, json: Json = 
         return {
             **_account(account),
             "lots": [asdict(lot) for lot in await queries.list_lots(tx, **which)],
-            "waiting": [_line(item) for item in waiting],
-            "last": [_line(item) for item in last.data],
+            "waiting": [(_line if json else _short)(item) for item in waiting],
+            "last": [(_line if json else _short)(item) for item in last.data],
         }
 
     found = looking(merchant, work)
@@ -140,6 +140,22 @@ def _line(item: TransferItem) -> dict[str, Any]:
     }
 
 
+def _short(item: TransferItem) -> dict[str, Any]:
+    """A transfer for people: what fits on a line of a terminal."""
+    source = f"{item.source} {item.source_name}".strip()
+    waits = None if item.due_at is None else f"{item.due_at:%Y-%m-%d %H:%M}Z"
+    undone = f"{item.reversed_points} undone" if item.reversed_points else None
+    named = item.order_id or item.reference
+    return {
+        "transfer_id": format_id("transfer", item.transfer_id),
+        "when": f"{item.posted_at:%Y-%m-%d %H:%M}Z",
+        "points": f"{item.points:+}",
+        **({"due": waits} if item.state == "pending" else {"balance": item.balance}),
+        "what": "undone: " * (item.reverses is not None) + " ".join(filter(None, (source, named))),
+        "note": ", ".join(filter(None, (undone, item.note))) or None,
+    }
+
+
 @app.command
 def statement(
     customer: Customer,
@@ -159,7 +175,7 @@ def statement(
             tx, merchant_id=merchant_id, customer_id=customer, limit=limit, cursor=cursor
         ),
     )
-    show([_line(item) for item in page.data], as_json=json, title=customer)
+    show([(_line if json else _short)(item) for item in page.data], as_json=json, title=customer)
     if page.next_cursor is not None:
         say(f"There are more: --cursor {page.next_cursor}")
 
