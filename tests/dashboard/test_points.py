@@ -15,6 +15,7 @@ from tests.dashboard.test_pages import text_of
 
 from counterfoil import clock
 from counterfoil.dashboard import points_labels
+from counterfoil.dashboard.points_member import MOST_WAITING
 from counterfoil.db.transactions import begin, read
 from counterfoil.ids import format_id
 from counterfoil.points import accounts, earning, ledger, pending, programs, queries, reversals
@@ -285,6 +286,16 @@ async def test_what_is_promised_is_credited_or_voided(
     other = await _post(pages, ANN, **{**form, "do": "void" if do == "post" else "post"})
     assert other.status_code == 409
     assert re.search("carried out already|voided already", other.text)
+
+
+async def test_of_much_that_is_pending_the_first_is_shown(pages: Pages) -> None:
+    await _ann(pages)
+    async with begin(pages.app.engine) as tx:
+        for _ in range(MOST_WAITING + 1):
+            await give(tx, pages.tea, "ann", 1, pending=True)
+    page = (await pages.client.get(ANN, headers=EN)).text
+    assert page.count(">Credit now<") == MOST_WAITING
+    assert "There are more; those that are due first are shown." in page
 
 
 async def test_an_empty_account_is_closed_and_opened_again(pages: Pages) -> None:

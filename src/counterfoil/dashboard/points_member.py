@@ -14,7 +14,6 @@ from starlette.responses import Response
 from counterfoil.dashboard import charts, points_labels
 from counterfoil.dashboard.points import by_month, this_month
 from counterfoil.dashboard.visits import Visit
-from counterfoil.db.paging import LARGEST_PAGE
 from counterfoil.db.transactions import read
 from counterfoil.ids import format_id, new_id
 from counterfoil.points import accounts, programs, queries
@@ -23,6 +22,8 @@ from counterfoil.points.programs import Program
 from counterfoil.points.queries import Lot, TransferItem
 
 PAGE_SIZE: Final = 25
+MOST_WAITING: Final = 50
+"""Pending transfers that are shown, the soonest due first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: 
         account = await accounts.get(tx, **which)
         program = await programs.find(tx, merchant_id=visit.merchant.id)
         lots = await queries.list_lots(tx, **which)
-        waiting = await queries.list_pending(tx, **which, limit=LARGEST_PAGE)
+        waiting = await queries.list_pending(tx, **which, limit=MOST_WAITING + 1)
         page = await queries.statement(tx, **which, limit=PAGE_SIZE, cursor=cursor or None)
     return visit.render(
         "points_member.html",
@@ -64,7 +65,8 @@ async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: 
         lots=lots,
         lasting=account.balance - sum(lot.points for lot in lots),
         expiring=by_month(_by_month(visit, lots), this_month(visit)) if lots else None,
-        waiting=waiting,
+        waiting=waiting[:MOST_WAITING],
+        more_waiting=len(waiting) > MOST_WAITING,
         page=page,
         spark=charts.sparkline([item.balance or 0 for item in reversed(page.data)]),
         first=not cursor,
