@@ -46,10 +46,13 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/breaks", "/v1/analyses", "/v1/merchants"])
+OF_ONE_TEXT = {"/v1/merchants", "/v1/points/accounts"}
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/breaks", "/v1/analyses", *sorted(OF_ONE_TEXT)])
 async def test_a_cursor_that_this_list_did_not_give_is_refused_by_name(grocer: Caller, path: str) -> None:
     for what, cursor in HOSTILE.items():
-        if what == "too short" and path == "/v1/merchants":
+        if what == "too short" and path in OF_ONE_TEXT:
             continue  # one text is what this list gives
         answer = await grocer.client.get(path, params={"cursor": cursor})
         assert (answer.status_code, answer.json()["code"]) == (422, "cursor_invalid"), (what, answer.text)

@@ -145,6 +145,10 @@ async def test_a_statement_goes_backwards_page_by_page_with_the_balance_after_ea
     ]
     assert rest["next_cursor"] is None
     assert rows[0]["note"] == "the 5."
+    for cursor in ("x", "", "W10", "WyJhIl0", "WzEuNV0", "W3RydWVd", "Wzk5OTk5OTk5OTk5OTk5OTk5OTk5XQ"):
+        parameters = {"cursor": cursor}
+        answer = await grocer.client.get("/v1/points/accounts/ann/statement", params=parameters)
+        assert (answer.status_code, answer.json()["code"]) == (422, "cursor_invalid")
     assert await get(grocer, f"transfers/{rows[0]['transfer_id']}") == rows[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from counterfoil.ids import format_id, new_id
@@ -42,6 +43,29 @@ async def test_a_batch_has_one_outcome_for_each_transfer_in_its_order(grocer: Ca
     again = (await ask(grocer, "transfers", {"transfers": asked}))["outcomes"]
     assert again == [{**o, "repeated": True} for o in outcomes]
     assert (await proven(grocer))["transfers"] == 3
+
+
+async def test_the_same_batch_from_many_at_once_is_posted_once_and_nobody_is_turned_away(
+    grocer: Caller,
+) -> None:
+    customers = [f"c{number}" for number in range(40)]
+    await open_accounts(grocer, *customers)
+    rows = [{"customer_id": c, "reference": c, "points": 5, "source": {"partner": c[-1]}} for c in customers]
+    made: list[str] = []
+
+    async def send_all(number: int) -> None:
+        mixed = rows[number * 5 :] + rows[: number * 5]
+        answer = await grocer.client.post("/v1/points/transfers", json={"transfers": mixed})
+        assert answer.status_code == 200, answer.text
+        outcomes = answer.json()["outcomes"]
+        assert {o["code"] for o in outcomes} == {"posted"}
+        made.extend(o["transfer_id"] for o in outcomes if not o["repeated"])
+
+    async with anyio.create_task_group() as group:
+        for number in range(8):
+            group.start_soon(send_all, number)
+    assert (len(made), len(set(made))) == (40, 40)
+    assert await proven(grocer) == {"accounts": 40, "transfers": 40, "different": 0, "differences": []}
 
 
 async def test_no_credit_brings_a_balance_above_the_programs_maximum(grocer: Caller) -> None:
