@@ -14,8 +14,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counterfoil.db.transactions import begin, read
+from counterfoil.errors import CounterfoilError
 from counterfoil.worker import points as beats
-from tests.worker.points_world import PointsWorld, ago, ahead
+from tests.worker.points_world import PointsWorld, ago, ahead, make_points_world
 
 MEMBERS = [f"m{n:03}" for n in range(120)]
 
@@ -76,6 +77,25 @@ async def test_members_are_told_once_before_their_points_expire(points: PointsWo
     (told,) = [event for event in await points.told() if event["type"] == "points.expiring"]
     assert told["subject"] == "a"
     assert told["data"] == {"customer_id": "a", "expires_at": soon.isoformat(), "points": 10}
+
+
+async def test_what_fails_for_one_merchant_is_done_for_the_others(points: PointsWorld) -> None:
+    others = [await make_points_world(points.engine) for _ in range(2)]
+    for world in (others[0], points, others[1]):
+        await world.post(("a", "old", 10), expires_at=ago(seconds=1))
+        await world.post(("a", "due", 5), pending=True, due_at=ago(seconds=1))
+    # Somebody meddled with this one.
+    async with begin(points.engine) as tx:
+        await tx.execute(
+            "UPDATE points_accounts SET pending = 0, version = 0 WHERE merchant_id = :m AND source IS NULL",
+            {"m": points.merchant_id},
+        )
+    for work in (beats.settle_due, beats.expire_due):
+        with pytest.raises(CounterfoilError):
+            await work(points.engine)
+    for world in others:
+        assert await world.figures() == (5, 0, 0)
+    assert await points.figures() == (10, 0, 0)
 
 
 async def _busy(points: PointsWorld) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counterfoil.db import jobs
 from counterfoil.db.transactions import ReadTx, Tx, begin, read
+from counterfoil.errors import CounterfoilError
 from counterfoil.points import verify
 
 KIND: Final = "points_proof"
@@ -49,8 +50,12 @@ async def prove_ledgers(engine: AsyncEngine, *, now: datetime) -> None:
     async with read(engine) as snapshot:
         waiting = await _not_proven(snapshot, now)
     for merchant_id in waiting:
-        async with begin(engine, statement_timeout_seconds=PROOF_SECONDS) as tx:
-            result = await _prove(tx, merchant_id, now)
+        try:
+            async with begin(engine, statement_timeout_seconds=PROOF_SECONDS) as tx:
+                result = await _prove(tx, merchant_id, now)
+        except CounterfoilError as error:
+            _log.warning("a ledger was not proven", merchant=str(merchant_id), error=error.detail)
+            continue
         if result is None:
             continue
         _proofs.inc()
