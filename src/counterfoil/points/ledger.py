@@ -1,8 +1,9 @@
 """The ledger: transfers posted in batches, each batch in one statement that decides and writes.
 
-The statement locks the members' accounts first, so that the balances it reads are true, and takes each
-member's transfers in the order of the batch (`points_running`, an aggregate of the schema): it posts what the
-balance allows and remembers what it refused. Where the transfers come from is a relation, so the same
+Locking the members' accounts first, in a statement before it, makes the balances true that it reads: a
+statement that locks and reads at once sees what was there before it waited (`tests/points/test_races.py`).
+It goes through each member's transfers in the order of the batch (`points_running`, an aggregate of the
+schema), posts what the balance allows, and remembers what it refused. Where the transfers come from is a relation, so the same
 statement serves a request, a partner's stored file, and points that fall due.
 """
 
@@ -79,13 +80,6 @@ LOCK: Final = """
         SELECT a.account_no FROM points_accounts a
         WHERE a.merchant_id = $1 AND a.source IS NULL AND a.name = ANY($2::text[])
         ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
-_LOCK_AGAIN: Final = """
-    SELECT count(*) FROM (
-        SELECT a.account_no FROM points_accounts a
-        WHERE a.merchant_id = $1 AND a.source IS NULL AND $2::timestamptz IS NOT NULL
-          AND a.name IN (SELECT e.customer_id FROM ({entries}) e)
-        ORDER BY a.account_no FOR NO KEY UPDATE) locked"""
-
 _FIRST: Final = """json_build_object(
     'transfer_id', t.transfer_id, 'balance', t.balance, 'version', t.version, 'points', t.points,
     'customer_id', (SELECT m.name FROM points_accounts m WHERE m.account_no = t.member_no))"""
@@ -93,12 +87,6 @@ _SAME_REFERENCE: Final = "t.source_no = {of}.source_no AND t.reference = {of}.re
 
 _POST: Final = f"""
     WITH entries AS MATERIALIZED ({{entries}}),
-    locked AS MATERIALIZED (
-        SELECT a.account_no, a.name, a.state, a.balance, a.held, a.pending, a.version
-        FROM points_accounts a
-        WHERE a.merchant_id = $1 AND a.source IS NULL
-          AND a.name = ANY(ARRAY(SELECT DISTINCT customer_id FROM entries))
-        ORDER BY a.account_no FOR NO KEY UPDATE),
     known AS (
         SELECT e.*, a.account_no AS member_no, a.balance, a.held, a.pending AS promised, a.version,
                f.code AS failed,
@@ -106,7 +94,8 @@ _POST: Final = f"""
                     WHEN a.account_no IS NULL THEN 'not_found'
                     WHEN a.state = 'closed' THEN 'closed' END AS code
         FROM entries e
-        LEFT JOIN locked a ON a.name = e.customer_id
+        LEFT JOIN points_accounts a
+          ON a.merchant_id = $1 AND a.source IS NULL AND a.name = e.customer_id
         LEFT JOIN points_refusals f ON f.source_no = e.source_no AND f.reference = e.reference),
     probed AS ({{probed}}),
     fitted AS (
@@ -217,6 +206,7 @@ async def post(
     for n, entry in enumerate(entries):
         if entry.reference is None or first.setdefault((entry.source_no, entry.reference), n) == n:
             asked.append({"n": n, **msgspec.structs.asdict(entry)})
+    await lock(tx, merchant_id=merchant_id, customer_ids={entry.customer_id for entry in entries})
     rows = await post_from(db, ENTRIES, merchant_id, now, msgspec.json.encode(asked).decode(), limit)
     found = {row[0]: row for row in rows}
     await lots.take(db, [row[3] for n, row in found.items() if row[1] == "posted" and entries[n].points < 0])
@@ -227,7 +217,10 @@ async def post(
 
 
 async def lock(tx: Driven, *, merchant_id: UUID, customer_ids: Iterable[str]) -> None:
-    """Lock members' accounts, in the order of their numbers."""
+    """Lock members' accounts, in the order of their numbers.
+
+    A statement of its own: the one that decides must begin after it, or it sees balances from before.
+    """
     db = await tx.driver()
     await db.execute(LOCK, merchant_id, list(customer_ids))
 
@@ -248,8 +241,6 @@ async def post_from(
         except asyncpg.UniqueViolationError:
             # A reference that is there already; or, while probing, one that somebody committed meanwhile.
             await db.execute("ROLLBACK TO SAVEPOINT points")
-            # That let the members go. Whoever has them now is waited for: the next try sees what they did.
-            await db.execute(_LOCK_AGAIN.replace("{entries}", entries), *values[:3])
             continue
         await db.execute("RELEASE SAVEPOINT points")
         return rows
