@@ -19,6 +19,7 @@ from counterfoil.db.transactions import Tx, begin
 from counterfoil.linkage import queries
 from counterfoil.linkage.full_link import get_full_link
 from counterfoil.linkage.rejoin import rejoin
+from counterfoil.orders import paid
 from counterfoil.vouchers import voucher_queries
 from tests.builders import NOW, make_merchant
 from tests.conftest import new_database
@@ -147,6 +148,11 @@ async def test_no_hot_statement_reads_a_table_from_end_to_end(full: Watched) -> 
         (voucher_queries.list_redemptions, {**of, "transaction_id": "t7"}),
         (voucher_queries.list_redemptions, {**of, "voucher_id": "v7", "cursor": ending}),
         (voucher_queries.find_voucher, {"merchant_id": merchant, "voucher_id": "v7"}),
+    ]
+    paid_by = {"merchant_id": merchant, "keys": [f"t{n}" for n in range(900)], "kind": "transactions"}
+    hot += [
+        (paid.find_paid, {"merchant_id": merchant, "keys": [f"o{n}" for n in range(900)], "kind": "orders"}),
+        (paid.find_paid, paid_by),
     ]
     for verb, arguments in hot:
         assert await full.sequential(verb, **arguments) == [], (verb.__name__, arguments)
