@@ -75,6 +75,7 @@ class Wanted(BaseModel):
 class Outcome(BaseModel):
     """What became of one thing that was asked for."""
 
+    code: str = Field(description="Stable; see docs/errors.md.")
     ok: bool = Field(description="Whether it is done, now or before.")
     repeated: bool = Field(description="It had been decided before: this is the first answer again.")
     detail: str | None = Field(description="Why not; null where it is done.")
