@@ -3,8 +3,8 @@
 Locking the members' accounts first, in a statement before it, makes the balances true that it reads: a
 statement that locks and reads at once sees what was there before it waited (`tests/points/test_races.py`).
 It goes through each member's transfers in the order of the batch (`points_running`, an aggregate of the
-schema), posts what the balance allows, and remembers what it refused. Where the transfers come from is a relation, so the same
-statement serves a request, a partner's stored file, and points that fall due.
+schema), posts what the balance allows, and remembers what it refused. Where the transfers come from is a
+relation, so the same statement serves a request, a partner's stored file, and points that fall due.
 """
 
 from __future__ import annotations
@@ -98,14 +98,15 @@ _POST: Final = f"""
           ON a.merchant_id = $1 AND a.source IS NULL AND a.name = e.customer_id
         LEFT JOIN points_refusals f ON f.source_no = e.source_no AND f.reference = e.reference),
     probed AS ({{probed}}),
-    fitted AS (
-        SELECT n, (points_running(balance - held, $5 - balance - promised, points, pending) OVER (
-                      PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING))[3] = 1 AS fits
-        FROM probed WHERE code IS NULL AND first IS NULL),
+    ran AS (
+        SELECT *, points_running(balance - held, $5 - balance - promised, points, pending)
+                      FILTER (WHERE code IS NULL AND first IS NULL) OVER (
+                      PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING) AS after
+        FROM probed),
     decided AS (
-        SELECT p.*, CASE WHEN p.code IS NOT NULL THEN p.code WHEN f.fits IS NOT FALSE THEN NULL
-                         WHEN p.points < 0 THEN 'insufficient' ELSE 'limit_exceeded' END AS why
-        FROM probed p LEFT JOIN fitted f USING (n)),
+        SELECT *, CASE WHEN code IS NOT NULL THEN code WHEN first IS NOT NULL OR after[3] = 1 THEN NULL
+                       WHEN points < 0 THEN 'insufficient' ELSE 'limit_exceeded' END AS why
+        FROM ran),
     granted AS (
         SELECT d.*, ($4 || lpad(to_hex(d.n), 4, '0'))::uuid AS transfer_id,
                CASE WHEN NOT d.pending

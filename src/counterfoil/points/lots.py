@@ -14,16 +14,14 @@ _TAKE: Final = """
         SELECT transfer_id, member_no, -points AS points,
                sum(-points) OVER (PARTITION BY member_no ORDER BY version) AS upto
         FROM points_transfers WHERE transfer_id = ANY($1::uuid[])),
-    lots AS (
-        SELECT member_no, expires_at, points,
-               sum(points) OVER (PARTITION BY member_no ORDER BY expires_at) AS upto
-        FROM points_lots WHERE member_no IN (SELECT member_no FROM debits)),
     -- Lots and debits laid end to end, each in its order: a debit takes where the two overlap.
     taken AS (
-        SELECT d.transfer_id, l.member_no, l.expires_at,
+        SELECT d.transfer_id, d.member_no, l.expires_at,
                least(d.upto, l.upto) - greatest(d.upto - d.points, l.upto - l.points) AS points
-        FROM debits d JOIN lots l
-          ON l.member_no = d.member_no AND l.upto > d.upto - d.points AND l.upto - l.points < d.upto),
+        FROM debits d CROSS JOIN LATERAL (
+            SELECT expires_at, points, sum(points) OVER (ORDER BY expires_at) AS upto
+            FROM points_lots WHERE member_no = d.member_no) l
+        WHERE l.upto > d.upto - d.points AND l.upto - l.points < d.upto),
     uses AS (
         INSERT INTO points_lot_uses (transfer_id, expires_at, points)
         SELECT transfer_id, expires_at, points FROM taken)
@@ -34,20 +32,17 @@ _TAKE: Final = """
     WHEN MATCHED THEN UPDATE SET points = l.points - t.points"""
 
 _GIVE_BACK: Final = """
-    WITH back AS (
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k(transfer_id, already, points)),
-    -- What a debit took, laid end to end the other way round: what never expires, then what lives longest.
-    uses AS (
-        SELECT u.transfer_id, t.member_no, t.merchant_id, u.expires_at, u.points,
-               -t.points - sum(u.points) OVER (PARTITION BY u.transfer_id)
-               + sum(u.points) OVER (PARTITION BY u.transfer_id ORDER BY u.expires_at DESC) AS upto
-        FROM points_lot_uses u JOIN points_transfers t ON t.transfer_id = u.transfer_id
-        WHERE u.transfer_id = ANY($1::uuid[]))
     INSERT INTO points_lots AS l (member_no, expires_at, merchant_id, points)
-    SELECT u.member_no, greatest(u.expires_at, $4), u.merchant_id,
+    SELECT t.member_no, greatest(u.expires_at, $4), t.merchant_id,
            sum(least(b.already + b.points, u.upto) - greatest(b.already, u.upto - u.points))
-    FROM back b JOIN uses u
-      ON u.transfer_id = b.transfer_id AND u.upto > b.already AND u.upto - u.points < b.already + b.points
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS b(transfer_id, already, points)
+    JOIN points_transfers t ON t.transfer_id = b.transfer_id
+    -- What a debit took, laid end to end the other way round: what never expires, then what lives longest.
+    CROSS JOIN LATERAL (
+        SELECT expires_at, points,
+               -t.points - sum(points) OVER () + sum(points) OVER (ORDER BY expires_at DESC) AS upto
+        FROM points_lot_uses WHERE transfer_id = t.transfer_id) u
+    WHERE u.upto > b.already AND u.upto - u.points < b.already + b.points
     GROUP BY 1, 2, 3 ORDER BY 1, 2
     ON CONFLICT (member_no, expires_at) DO UPDATE SET points = l.points + excluded.points"""
 

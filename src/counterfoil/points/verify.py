@@ -72,26 +72,31 @@ _PROOF: Final = f"""
                      ('beyond_balance', 0, greatest(l.points - m.balance, 0))) v(name, told, counted)
         WHERE v.told <> v.counted) c"""
 _BETWEEN: Final = """
-    WITH t AS MATERIALIZED (
-        SELECT transfer_id, member_no, points, version, reverses FROM points_transfers
-        WHERE merchant_id = :merchant_id),
-    undone AS (SELECT reverses AS transfer_id, sum(abs(points)) AS points FROM t
-               WHERE reverses IS NOT NULL GROUP BY 1),
+    WITH undone AS (
+        SELECT reverses AS transfer_id, min(member_no) AS member_no, sum(abs(points)) AS points
+        FROM points_transfers WHERE merchant_id = :merchant_id AND reverses IS NOT NULL GROUP BY 1),
+    counted AS (
+        SELECT r.transfer_id, t.member_no, r.reversed
+        FROM points_reversals r JOIN points_transfers t ON t.transfer_id = r.transfer_id
+        WHERE t.merchant_id = :merchant_id),
     found AS (
-        SELECT t.member_no, 'reversed' AS name, coalesce(r.reversed, 0) AS told,
-               coalesce(u.points, 0) AS counted
-        FROM t LEFT JOIN points_reversals r ON r.transfer_id = t.transfer_id
-        LEFT JOIN undone u ON u.transfer_id = t.transfer_id
+        SELECT coalesce(u.member_no, c.member_no) AS member_no, 'reversed' AS name,
+               coalesce(c.reversed, 0) AS told, coalesce(u.points, 0) AS counted
+        FROM undone u FULL JOIN counted c ON c.transfer_id = u.transfer_id
         UNION ALL
         SELECT p.member_no, 'carried_out', p.posted_points, coalesce(abs(d.points), 0)
         FROM points_pending p LEFT JOIN points_transfers d ON d.settles = p.transfer_id
         WHERE p.merchant_id = :merchant_id
         UNION ALL
         SELECT t.member_no, 'waiting', t.points, coalesce(p.points, 0)
-        FROM t LEFT JOIN points_pending p ON p.transfer_id = t.transfer_id AND p.member_no = t.member_no
-        WHERE t.version IS NULL
+        FROM points_transfers t
+        LEFT JOIN points_pending p ON p.transfer_id = t.transfer_id AND p.member_no = t.member_no
+        WHERE t.merchant_id = :merchant_id AND t.version IS NULL
         UNION ALL
-        SELECT t.member_no, 'member', t.points, 0 FROM t LEFT JOIN points_accounts a
+        SELECT t.member_no, 'member', t.number, 0
+        FROM (SELECT member_no, count(*) AS number FROM points_transfers
+              WHERE merchant_id = :merchant_id GROUP BY 1) t
+        LEFT JOIN points_accounts a
           ON a.account_no = t.member_no AND a.merchant_id = :merchant_id AND a.source IS NULL
         WHERE a.account_no IS NULL)
     SELECT coalesce(a.name, '') AS customer_id, f.name, f.told::bigint, f.counted::bigint
