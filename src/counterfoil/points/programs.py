@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from counterfoil.db.transactions import ReadTx, Tx
 from counterfoil.errors import InvalidError, NotFoundError
@@ -27,6 +27,15 @@ class Rate(_Strict):
     minor: Annotated[
         int, Field(strict=True, ge=1, le=10**12, description="Minor units of the merchant's currency.")
     ]
+
+    @model_validator(mode="after")
+    def _is_sensible(self) -> Rate:
+        # Whatever an order costs, what comes out stays a number that the database keeps.
+        if self.points > 1_000 * self.minor:
+            raise ValueError("at most 1,000 points for each minor unit")
+        if self.points and self.minor > 1_000_000 * self.points:
+            raise ValueError("at most 1,000,000 minor units for each point")
+        return self
 
     def points_for(self, amount_minor: int) -> int:
         """Points for an amount, rounded down."""
