@@ -117,15 +117,7 @@ class Model:
                 member.lots[asked.expires] = member.lots.get(asked.expires, 0) + asked.points
 
     def end_of_batch(self) -> None:
-        """Debits take from the lots, and what is undone goes back to them."""
-        for debit in self.taking:
-            lots, left = self.members[debit.member].lots, -debit.points
-            for expires in sorted(lots):
-                taken = min(left, lots[expires])
-                left -= taken
-                lots[expires] -= taken
-                if taken:
-                    debit.uses[expires] = taken
+        """What is undone goes back to the lots, then debits take from them."""
         for debit, already, points in self.giving:
             lots = self.members[debit.member].lots
             # Point by point: those that never expire, then those that live longest.
@@ -136,6 +128,14 @@ class Model:
                 if expires is not None:
                     lot = max(expires, self.now + GRACE)
                     lots[lot] = lots.get(lot, 0) + 1
+        for debit in self.taking:
+            lots, left = self.members[debit.member].lots, -debit.points
+            for expires in sorted(lots):
+                taken = min(left, lots[expires])
+                left -= taken
+                lots[expires] -= taken
+                if taken:
+                    debit.uses[expires] = taken
         self.taking, self.giving = [], []
         for member in self.members.values():
             member.lots = {expires: points for expires, points in member.lots.items() if points}

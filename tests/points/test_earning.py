@@ -122,7 +122,7 @@ async def test_a_promise_that_was_voided_or_credited_in_part_gives_back_no_more_
     world: World,
 ) -> None:
     world.program = WAITING
-    promised = [p and p.transfer_id for p in await world.earn(("o", 100), ("p", 100))]
+    promised = [p.transfer_id if p else None for p in await world.earn(("o", 100), ("p", 100))]
     await world.settle((promised[0], 0), (promised[1], 40))
     assert codes(await world.take_back(("o", "1", 50))) == ["nothing_to_take_back"]
     done = await world.take_back(("p", "1", 50), ("p", "2", 50))

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ async def test_an_account_is_closed_or_credited_and_never_both(shop: Shop) -> No
         async with anyio.create_task_group() as group:
             group.start_soon(close)
             credit = {"entries": [shop.world.entry(1, f"c{n}", name)]}
-            group.start_soon(lambda c=credit: shop.ask(0, ledger.post, **c))
+            group.start_soon(partial(shop.ask, 0, ledger.post, **credit))
         account = await shop.account(name)
         assert (account.state, account.balance, told) in [
             ("closed", 0, ["closed"]), ("open", 1, ["points_account_not_empty"]),
@@ -300,8 +301,8 @@ async def test_after_kill_9_under_load_every_answer_that_was_given_stands(
     if victim == "process":
         clients[0].kill()
     else:
-        async with read(engine) as tx:
-            pid = await tx.scalar("SELECT pg_backend_pid()")
+        async with read(engine) as snapshot:
+            pid = await snapshot.scalar("SELECT pg_backend_pid()")
         os.kill(_parent(int(pid)), signal.SIGKILL)
         await engine.dispose()
     await until(500)

@@ -167,3 +167,11 @@ async def test_what_expired_can_be_given_back(world: World) -> None:
     world.now += timedelta(days=1)
     assert await world.expire() == 1
     assert await world.figures() == (0, 0, 0)
+
+
+async def test_what_a_batch_gives_back_its_debits_may_take(world: World) -> None:
+    credit = known((await world.give(10, "1", expires_at=world.after(days=90))).transfer_id)
+    debit = known((await world.give(-5, "2")).transfer_id)
+    assert codes(await world.reverse(Reversal(debit), Reversal(credit))) == ["posted", "posted"]
+    assert await world.lots() == {}
+    assert await world.figures() == (0, 0, 0)

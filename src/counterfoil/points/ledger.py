@@ -189,13 +189,20 @@ class _Earlier(msgspec.Struct):
 
 
 async def post(
-    tx: Driven, *, merchant_id: UUID, entries: Sequence[Entry], now: datetime, limit: int | None = None
+    tx: Driven,
+    *,
+    merchant_id: UUID,
+    entries: Sequence[Entry],
+    now: datetime,
+    limit: int | None = None,
+    take: bool = True,
 ) -> list[Posted]:
     """Post transfers, at most `MOST_IN_BATCH`, in their order; one outcome for each.
 
     An entry that is refused moves nothing and never will: its reference stays refused. `limit`: how high a
     balance may rise by these entries, together with what is promised. Lots are credited before they are
-    debited. The caller's transaction holds the members' accounts from here on.
+    debited; without `take` the caller debits them. The caller's transaction holds the members' accounts from
+    here on.
     """
     if not entries:
         return []
@@ -210,7 +217,9 @@ async def post(
     await lock(tx, merchant_id=merchant_id, customer_ids={entry.customer_id for entry in entries})
     rows = await post_from(db, ENTRIES, merchant_id, now, msgspec.json.encode(asked).decode(), limit)
     found = {row[0]: row for row in rows}
-    await lots.take(db, [row[3] for n, row in found.items() if row[1] == "posted" and entries[n].points < 0])
+    if take:
+        debits = [row[3] for n, row in found.items() if row[1] == "posted" and entries[n].points < 0]
+        await lots.take(db, debits)
     return [
         _posted(found[n], entry) if n in found else _again(entries, n, first, found)
         for n, entry in enumerate(entries)

@@ -253,7 +253,7 @@ async def _do(
     """Post what was granted, count it, and give back to the lots what debits took from them."""
     db = await tx.driver()
     entries = [d.entry(reversals[d.n]) for d in doing]
-    posted = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=now)
+    posted = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=now, take=False)
     done: list[_Doing] = []
     for d, p in zip(doing, posted, strict=True):
         if p.ok and not p.repeated:
@@ -266,7 +266,9 @@ async def _do(
         moved = [(d.original.transfer_id, abs(d.original.points), abs(d.points)) for d in done]
         await db.execute(_COUNT, *zip(*moved, strict=True))
     returned = [(d.original.transfer_id, d.already, d.points) for d in done if d.points > 0]
+    # Before anything is taken: a debit of this batch may need what another reversal gives back.
     await lots.give_back(db, returned, soonest=now + GRACE)
+    await lots.take(db, [outcomes[d.n].transfer_id for d in done if d.points < 0])
 
 
 async def _remember(
