@@ -78,7 +78,7 @@ async def _totals(visit: Visit) -> tuple[Totals, bool]:
         if error.code != "timed_out":
             raise
     async with read(visit.engine) as tx:
-        return await figures.members_together(tx, merchant_id=visit.merchant.id), False
+        return await queries.members_together(tx, merchant_id=visit.merchant.id), False
 
 
 def flows_of(sources: list[SourceTotal]) -> list[Flow]:

@@ -7,13 +7,12 @@ from typing import Final
 from uuid import UUID
 
 from counterfoil.db.transactions import ReadTx
-from counterfoil.points.queries import Totals
 
 _EXPIRING: Final = """
     SELECT date_trunc('month', (l.expires_at - interval '1 microsecond') AT TIME ZONE :zone)::date AS month,
            sum(l.points)::bigint AS points
     FROM points_lots l
-    WHERE l.merchant_id = :merchant_id AND l.points > 0 AND l.expires_at > :now
+    WHERE l.merchant_id = :merchant_id AND l.expires_at > :now
     GROUP BY 1 ORDER BY 1 LIMIT :most"""
 
 
@@ -24,18 +23,6 @@ async def count_members(tx: ReadTx, *, merchant_id: UUID) -> int:
         {"merchant_id": merchant_id},
     )
     return found
-
-
-async def members_together(tx: ReadTx, *, merchant_id: UUID) -> Totals:
-    """What all members have together, without what each source gave: that reads the whole ledger."""
-    row = await tx.first(
-        """SELECT count(*) AS members, coalesce(sum(balance), 0)::bigint AS balance,
-                  coalesce(sum(held), 0)::bigint AS held, coalesce(sum(pending), 0)::bigint AS pending
-           FROM points_accounts WHERE merchant_id = :merchant_id AND source IS NULL""",
-        {"merchant_id": merchant_id},
-    )
-    assert row is not None
-    return Totals(**row._mapping, sources=[])
 
 
 async def expiring_by_month(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -175,14 +175,21 @@ async def list_of_order(tx: ReadTx, *, merchant_id: UUID, order_id: str) -> list
     return [_transfer(row) for row in rows]
 
 
-async def totals(tx: ReadTx, *, merchant_id: UUID) -> Totals:
-    """What all members have together, and what each source gave or took. Reads the whole ledger."""
+async def members_together(tx: ReadTx, *, merchant_id: UUID) -> Totals:
+    """What all members have together, without what each source gave: that reads the whole ledger."""
     row = await tx.first(
         """SELECT count(*) AS members, coalesce(sum(balance), 0)::bigint AS balance,
                   coalesce(sum(held), 0)::bigint AS held, coalesce(sum(pending), 0)::bigint AS pending
            FROM points_accounts WHERE merchant_id = :merchant_id AND source IS NULL""",
         {"merchant_id": merchant_id},
     )
+    assert row is not None
+    return Totals(**row._mapping, sources=[])
+
+
+async def totals(tx: ReadTx, *, merchant_id: UUID) -> Totals:
+    """What all members have together, and what each source gave or took. Reads the whole ledger."""
+    together = await members_together(tx, merchant_id=merchant_id)
     sources = await tx.all(
         """SELECT s.source, s.name, coalesce(sum(t.points), 0)::bigint AS points, count(t.points) AS transfers
            FROM points_accounts s
@@ -191,8 +198,7 @@ async def totals(tx: ReadTx, *, merchant_id: UUID) -> Totals:
            GROUP BY s.account_no ORDER BY s.source, s.name""",
         {"merchant_id": merchant_id},
     )
-    assert row is not None
-    return Totals(**row._mapping, sources=[SourceTotal(**source._mapping) for source in sources])
+    return replace(together, sources=[SourceTotal(**source._mapping) for source in sources])
 
 
 async def export(tx: ReadTx, *, merchant_id: UUID, most: int = 5_000) -> AsyncIterator[list[TransferItem]]:
