@@ -1,0 +1,1 @@
+"""Partners' encrypted files: collected, verified, stored, credited in batches, and answered."""
