@@ -139,6 +139,8 @@ class FileColumns(TypedColumns):
     size_bytes = Column(BigInteger, nullable=False)
     digest = Column(LargeBinary, nullable=False)
     """SHA-256 of what came."""
+    modified_at = Column[datetime | None](DateTime(timezone=True), nullable=True)
+    """When it was last changed on the partner's server: so it is not collected twice."""
     signer = Column[str | None](Text, nullable=True)
     """The key that it was signed with."""
     content_digest = Column[bytes | None](LargeBinary, nullable=True)
@@ -174,12 +176,13 @@ class FileColumns(TypedColumns):
     """When its response was made."""
     response_name = Column[str | None](Text, nullable=True)
     response_bytes = Column[int | None](BigInteger, nullable=True)
+    answer_after = Column[datetime | None](DateTime(timezone=True), nullable=True)
+    """When the response is to be made and sent, or tried again; null: nothing is to be done."""
+    answer_attempts = Column(Integer, nullable=False, server_default="0")
+    answer_error = Column[dict[str, Any] | None](JSONB, nullable=True)
+    """Why the last attempt failed."""
     sent_at = Column[datetime | None](DateTime(timezone=True), nullable=True)
     """When the response was put on the partner's server; null: the partner fetches it."""
-    send_attempts = Column(Integer, nullable=False, server_default="0")
-    send_after = Column[datetime | None](DateTime(timezone=True), nullable=True)
-    """When to try again."""
-    send_error = Column[dict[str, Any] | None](JSONB, nullable=True)
     confirmed_at = Column[datetime | None](DateTime(timezone=True), nullable=True)
     """When the partner fetched it, or said that it has it."""
 
@@ -226,13 +229,15 @@ points_files = Table(
         unique=True,
         postgresql_where="state IN ('crediting', 'credited')",
     ),
-    Index("ix_points_files_received", "merchant_id", "received_at", "file_no"),
-    # What somebody has to do something about.
+    Index("ix_points_files_received", "merchant_id", "file_no"),
+    # What was collected from a partner's server before, and which files repeat a name.
+    Index("ix_points_files_name", "merchant_id", "partner_id", "name"),
+    # What is at work, for all merchants.
     Index("ix_points_files_at_work", "state", postgresql_where="state IN ('received', 'crediting')"),
     Index(
-        "ix_points_files_to_send",
-        "send_after",
-        postgresql_where="answered_at IS NOT NULL AND sent_at IS NULL AND send_after IS NOT NULL",
+        "ix_points_files_to_answer",
+        "answer_after",
+        postgresql_where="answer_after IS NOT NULL",
     ),
     # A file has its row changed a few times by each batch's end.
     postgresql_with={"fillfactor": "50"},
@@ -274,8 +279,8 @@ class RecordColumns(TypedColumns):
     """The rule that it breaks by itself; null: none."""
     field = Column[str | None](Text, nullable=True)
     """The field at fault."""
-    first_n = Column[int | None](Integer, nullable=True)
-    """The record with the same reference on an earlier line."""
+    first_line = Column[int | None](Integer, nullable=True)
+    """The first line with the same reference, where it is another one."""
 
 
 points_records = Table("points_records", metadata, RecordColumns, PrimaryKeyConstraint("file_no", "n"))
@@ -360,6 +365,18 @@ points_results = Table(
     PrimaryKeyConstraint("file_no", "n"),
     CheckConstraint("status IN ('accepted', 'rejected', 'duplicate')", name="status_known"),
 )
+
+
+class SentColumns(TypedColumns):
+    """Which record was the first with a reference, where an outside system credits: only that one is sent."""
+
+    source_no = Column(BigInteger, nullable=False)
+    reference = Column(Text, nullable=False)
+    file_no = Column(BigInteger, nullable=False)
+    n = Column(Integer, nullable=False)
+
+
+points_sent = Table("points_sent", metadata, SentColumns, PrimaryKeyConstraint("source_no", "reference"))
 
 
 class DecisionColumns(TypedColumns):

@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("modified_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("signer", sa.Text(), nullable=True),
         sa.Column("content_digest", sa.LargeBinary(), nullable=True),
         sa.Column("repeats", sa.BigInteger(), nullable=True),
@@ -112,10 +113,10 @@ def upgrade() -> None:
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("response_name", sa.Text(), nullable=True),
         sa.Column("response_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("answer_after", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("answer_attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("answer_error", postgresql.JSONB(), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("send_attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("send_after", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("send_error", postgresql.JSONB(), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(state = 'rejected') = (reason IS NOT NULL)", name=op.f("ck_points_files_rejected_has_reason")
@@ -156,14 +157,15 @@ def upgrade() -> None:
         postgresql_where="state IN ('received', 'crediting')",
     )
     op.create_index(
-        "ix_points_files_received", "points_files", ["merchant_id", "received_at", "file_no"], unique=False
+        "ix_points_files_name", "points_files", ["merchant_id", "partner_id", "name"], unique=False
     )
+    op.create_index("ix_points_files_received", "points_files", ["merchant_id", "file_no"], unique=False)
     op.create_index(
-        "ix_points_files_to_send",
+        "ix_points_files_to_answer",
         "points_files",
-        ["send_after"],
+        ["answer_after"],
         unique=False,
-        postgresql_where="answered_at IS NOT NULL AND sent_at IS NULL AND send_after IS NOT NULL",
+        postgresql_where="answer_after IS NOT NULL",
     )
     op.create_index(
         "uq_points_files_content",
@@ -203,7 +205,7 @@ def upgrade() -> None:
         sa.Column("offer_code", sa.Text(), nullable=True),
         sa.Column("fault", sa.Text(), nullable=True),
         sa.Column("field", sa.Text(), nullable=True),
-        sa.Column("first_n", sa.Integer(), nullable=True),
+        sa.Column("first_line", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("file_no", "n", name=op.f("pk_points_records")),
     )
     op.create_table(
@@ -277,6 +279,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("file_no", "n", name=op.f("pk_points_results")),
     )
     op.create_table(
+        "points_sent",
+        sa.Column("source_no", sa.BigInteger(), nullable=False),
+        sa.Column("reference", sa.Text(), nullable=False),
+        sa.Column("file_no", sa.BigInteger(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("source_no", "reference", name=op.f("pk_points_sent")),
+    )
+    op.create_table(
         "points_decisions",
         sa.Column("file_no", sa.BigInteger(), nullable=False),
         sa.Column("decision_no", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -295,6 +305,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in (
         "points_decisions",
+        "points_sent",
         "points_results",
         "points_batches",
         "points_records",
