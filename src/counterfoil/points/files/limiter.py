@@ -64,7 +64,7 @@ NEAR_REFUSAL: Final = 0.95
 """For `HELD_BACK` batches after a refusal the limit stays below this part of where it happened."""
 HELD_BACK: Final = 12
 LEAST_ROUND: Final = 3
-"""Batches in a round, at least: their median leaves one out."""
+"""Batches in a round, at least: their median leaves one out. In the beginning as many as there are workers."""
 PROBE_EVERY: Final = 150
 """Batches from one probe to the next while latency is above the unloaded level."""
 PROBE_BATCHES: Final = 2
@@ -210,7 +210,8 @@ def _measure(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Wh
     state = replace(state, round=(*state.round, seen.seconds), used=state.used + (load > 0.9))
     if state.workers == bounds.workers_min and seen.running <= bounds.workers_min:
         state = _alone(state, seen.seconds / seen.records)
-    if len(state.round) < max(LEAST_ROUND, state.workers):
+    least = LEAST_ROUND if state.pace < FIRST_PACE else 1
+    if len(state.round) < max(least, state.workers):
         return state, "measuring"
     return _decide(state, bounds)
 
@@ -219,6 +220,11 @@ def _alone(state: State, per_record: float) -> State:
     """A batch beside which no other ran: what it took is the unloaded level, but for chance."""
     known = state.unloaded
     return replace(state, unloaded=per_record if known is None else known + LOWERING * (per_record - known))
+
+
+def _aim(bounds: Bounds) -> float:
+    """Halfway to the target: chance must not carry batches beyond it, and what queues up brings nothing."""
+    return (1 + bounds.target) / 2
 
 
 def _decide(state: State, bounds: Bounds) -> tuple[State, Why]:
@@ -230,7 +236,7 @@ def _decide(state: State, bounds: Bounds) -> tuple[State, Why]:
     if per_record < unloaded and used:
         unloaded += LOWERING * (per_record - unloaded)
     state = replace(state, latency=latency, unloaded=unloaded, round=(), used=0)
-    strain = latency / (unloaded * bounds.batch_size_max) / bounds.target
+    strain = latency / (unloaded * bounds.batch_size_max) / _aim(bounds)
     if strain > 1 + BAND:
         return _lower(state, strain, bounds)
     state = replace(state, high=0)
@@ -282,6 +288,6 @@ def _probe(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Why]
     if not enough and state.since_probe <= 2 * bounds.workers_max + 4:
         return state, "probing"
     unloaded = median(state.round) if state.round else state.unloaded or per_record
-    strain = (state.latency or 0) / (unloaded * bounds.batch_size_max) / bounds.target
+    strain = (state.latency or 0) / (unloaded * bounds.batch_size_max) / _aim(bounds)
     resume = (state.resume or state.limit) * (max(LEAST_CUT, 1 / strain) if strain > 1 + BAND else 1.0)
     return _changed(replace(state, unloaded=unloaded, resume=None), resume, bounds), "probed"
