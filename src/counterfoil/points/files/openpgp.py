@@ -1,7 +1,7 @@
 """OpenPGP as partners' files need it: open what a pinned partner signed for us, seal what we answer.
 
-A message is opened or sealed in a process of its own, with limits: the library works on hostile bytes in memory,
-and a bomb or a fault must end that process and not this one. Keys are read here, as they are small.
+A message is opened or sealed in a process of its own, with limits: the library works on hostile bytes in
+memory, and a bomb or a fault must end that process and not this one. Keys are read here, as they are small.
 """
 
 from __future__ import annotations
@@ -31,8 +31,20 @@ from openpgp.composed import (
 from openpgp.errors import Error as PgpError
 
 from counterfoil.errors import InvalidError
-from counterfoil.points.files.openpgp_policy import OpenPgpError as OpenPgpError
-from counterfoil.points.files.openpgp_policy import Part, at, choose, read_parts
+from counterfoil.points.files.openpgp_policy import OpenPgpError, Part, at, choose, read_parts
+
+__all__ = [
+    "KeyFacts",
+    "KeyPair",
+    "Limits",
+    "OpenPgpError",
+    "Opened",
+    "check_key",
+    "make_key",
+    "open_message",
+    "read_key",
+    "seal_message",
+]
 
 MiB: Final = 1024 * 1024
 
@@ -108,8 +120,6 @@ async def open_message(
     `own_keys` are our armored secret keys, `signers` the partner's armored public keys. Nothing stands at
     `target` unless everything held. Raises `OpenPgpError`.
     """
-    if source.stat().st_size > limits.source_bytes:
-        raise OpenPgpError("too_large", f"The file has more than {limits.source_bytes:,} bytes.")
     request = {
         "act": "open",
         "own_keys": [*own_keys],
@@ -124,9 +134,10 @@ async def open_message(
 async def seal_message(
     source: Path, target: Path, *, own_key: str, recipient: str, now: datetime, limits: Limits = Limits()
 ) -> None:
-    """Signs `source` with our secret key and encrypts it to the partner's public key, in a form that gpg reads.
+    """Signs `source` with our secret key and encrypts it to the partner's public key.
 
-    The signature bears the time of the system's clock; `now` decides which keys are valid. Raises `OpenPgpError`.
+    The signature bears the time of the system's clock; `now` decides which keys are valid. Raises
+    `OpenPgpError`.
     """
     request = {"act": "seal", "own_key": own_key, "recipient": recipient, "file_bytes": limits.source_bytes}
     await _run(request, source, target, now, limits)
@@ -137,7 +148,19 @@ async def _run(
 ) -> dict[str, Any]:
     """Has a child do it to a name of its own, which becomes `target` at the very end or is removed."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    request |= {
+    request |= _common(source, temporary, now, limits)
+    try:
+        answer = await _ask(json.dumps(request).encode(), limits.seconds)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return answer
+
+
+def _common(source: Path, temporary: Path, now: datetime, limits: Limits) -> dict[str, Any]:
+    if source.stat().st_size > limits.source_bytes:
+        raise OpenPgpError("too_large", f"The file has more than {limits.source_bytes:,} bytes.")
+    return {
         "source": str(source.absolute()),
         "target": str(temporary.absolute()),
         "now": now.isoformat(),
@@ -145,12 +168,6 @@ async def _run(
         "seconds": limits.seconds,
         "parent": os.getpid(),
     }
-    try:
-        answer = await _ask(json.dumps(request).encode(), limits.seconds)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return answer
 
 
 async def _ask(request: bytes, seconds: int) -> dict[str, Any]:
@@ -194,7 +211,10 @@ def _death(status: int, complaint: str) -> OpenPgpError:
 
 
 def make_key(user_id: str, *, now: datetime) -> KeyPair:
-    """Makes a key of ours: Ed25519 to sign, Curve25519 to decrypt. It does not expire; retire it by a new one."""
+    """Makes a key of ours: Ed25519 to sign, Curve25519 to decrypt.
+
+    It does not expire (the library cannot write that): it is retired by a new one.
+    """
     seconds = int(now.timestamp())
     reader = (
         SubkeyParamsBuilder().version(4).key_type(KeyType.ecdh("curve25519")).created_at(seconds)
@@ -232,11 +252,11 @@ def read_key(armored: str, *, now: datetime) -> KeyFacts:
 def check_key(facts: KeyFacts, *, now: datetime) -> None:
     """Refuses a key that cannot be used: revoked, expired, weak, or without a part that signs or encrypts."""
     if facts.revoked:
-        raise InvalidError(
-            f"Key {facts.fingerprint} has been revoked. Give the key that replaces it.", code="key_revoked"
-        )
+        detail = f"Key {facts.fingerprint} has been revoked. Give the key that replaces it."
+        raise InvalidError(detail, code="key_revoked")
     if facts.expires_at is not None and facts.expires_at <= now:
-        detail = f"Key {facts.fingerprint} expired at {facts.expires_at:%Y-%m-%d %H:%M} UTC. Extend it, and export it again."
+        ended = f"{facts.expires_at:%Y-%m-%d %H:%M} UTC"
+        detail = f"Key {facts.fingerprint} expired at {ended}. Extend it, and export it again."
         raise InvalidError(detail, code="key_expired")
     if not facts.can_sign or not facts.can_encrypt:
         raise InvalidError(f"Key {facts.fingerprint} cannot be used. {facts.flaw}", code="key_weak")

@@ -1,8 +1,8 @@
 """The process that touches hostile bytes: one message is opened or sealed, then it ends.
 
-It reads one JSON request from standard input (so that no secret stands in arguments or the environment), limits
-itself, and writes one JSON answer: `{"ok": {..}}` or `{"error": [code, detail]}`. Native code that aborts takes
-only this process with it.
+It reads one JSON request from standard input (so that no secret stands in arguments or the environment),
+limits itself, and writes one JSON answer: `{"ok": {..}}` or `{"error": [code, detail]}`. Native code that
+aborts takes only this process with it.
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ def _limit(request: dict[str, Any]) -> None:
         (resource.RLIMIT_NOFILE, 32),
     ):
         hard = resource.getrlimit(what)[1]
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(what, (limit, limit))
+        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (most, most))
 
 
 def open_message(request: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def open_message(request: dict[str, Any]) -> dict[str, Any]:
     plain = opened.as_data_vec()
     if len(plain) > request["plain_bytes"]:
         raise OpenPgpError("too_large", f"The content has more than {request['plain_bytes']:,} bytes.")
-    with open(request["target"], "xb") as file:
+    with Path(request["target"]).open("xb") as file:
         file.write(plain)
     return {"signer": signer, "signed_at": signature.created(), "plain_bytes": len(plain)}
 

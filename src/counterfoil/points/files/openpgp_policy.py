@@ -1,8 +1,8 @@
 """Which keys may sign a partner's file and which may be encrypted to: rules only, no file and no clock.
 
-OpenPGP leaves much to the reader: a certificate carries its own expiry, its purposes and its revocation, and a
-library verifies arithmetic, not policy. This is the policy. It believes a certificate only as far as its own
-signatures, made with SHA-2 or SHA-3, reach; whatever is unclear is refused.
+OpenPGP leaves much to the reader: a certificate carries its own expiry, its purposes and its revocation, and
+a library verifies arithmetic, not policy. This is the policy. It believes a certificate only as far as its
+own signatures, made with SHA-2 or SHA-3, reach; whatever is unclear is refused.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Part:
 
 
 def read_parts(certificate: SignedPublicKey, *, now: datetime) -> list[Part]:
-    """All keys of a certificate, the primary first. Raises `PgpError` where one of its signatures is false."""
+    """All keys of a certificate, the primary first. Raises `PgpError` if a signature in it is false."""
     certificate.verify_bindings()
     primary = _primary(certificate, now)
     return [primary, *(_subkey(certificate, subkey, primary, now) for subkey in certificate.public_subkeys)]
