@@ -291,5 +291,5 @@ def _locked(key: SignedSecretKey) -> bool:
 
 
 def _unreadable(why: str) -> InvalidError:
-    advice = "Give exactly one key in armor, as `gpg --armor --export FINGERPRINT` writes it."
+    advice = "Give what `gpg --armor --export-options export-minimal --export FINGERPRINT` writes."
     return InvalidError(f"This is no single OpenPGP key. {why} {advice}", code="key_unreadable")
