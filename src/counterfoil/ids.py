@@ -31,6 +31,7 @@ PREFIXES: Final[dict[str, str]] = {
     "redemption": "red",
     "reversal": "rev",
     "transfer": "trf",
+    "partner_file": "pfl",
     "webhook_endpoint": "whe",
     "webhook_delivery": "whd",
 }

@@ -148,10 +148,14 @@ _POST: Final = f"""
     remembered AS (
         INSERT INTO points_refusals (source_no, reference, merchant_id, customer_id, points, code, refused_at)
         SELECT source_no, reference, $1, customer_id, points, why, $2 FROM refused
-        WHERE failed IS NULL AND earlier IS NULL AND reference IS NOT NULL)
+        WHERE failed IS NULL AND earlier IS NULL AND reference IS NOT NULL){{outcome}}"""
+
+OUTCOMES: Final = """
     SELECT n, CASE WHEN pending THEN 'pending' ELSE 'posted' END AS code, NULL AS failed,
            transfer_id, reached, place, NULL::text AS earlier FROM granted
     UNION ALL SELECT n, why, failed, NULL, NULL, NULL, earlier::text FROM refused"""
+"""What a posting statement gives: its number, the code, the earlier refusal, the transfer and the balance and
+version after it, and as JSON the transfer that had its reference."""
 
 POST: Final = _POST.replace("{probed}", "SELECT *, NULL::json AS first FROM known")
 """In the hope that every reference is new: the unique index objects where one is not."""
@@ -215,7 +219,8 @@ async def post(
         if entry.reference is None or first.setdefault((entry.source_no, entry.reference), n) == n:
             asked.append({"n": n, **msgspec.structs.asdict(entry)})
     await lock(tx, merchant_id=merchant_id, customer_ids={entry.customer_id for entry in entries})
-    rows = await post_from(db, ENTRIES, merchant_id, now, msgspec.json.encode(asked).decode(), limit)
+    argument = msgspec.json.encode(asked).decode()
+    rows = await post_from(db, merchant_id=merchant_id, now=now, argument=argument, limit=limit)
     found = {row[0]: row for row in rows}
     if take:
         debits = [row[3] for n, row in found.items() if row[1] == "posted" and entries[n].points < 0]
@@ -236,18 +241,27 @@ async def lock(tx: Driven, *, merchant_id: UUID, customer_ids: Iterable[str]) ->
 
 
 async def post_from(
-    db: asyncpg.Connection, entries: str, merchant_id: UUID, now: datetime, argument: Any, limit: int | None
+    db: asyncpg.Connection,
+    *,
+    merchant_id: UUID,
+    now: datetime,
+    argument: Any,
+    limit: int | None,
+    entries: str = ENTRIES,
+    outcomes: str = OUTCOMES,
+    first_id: UUID | None = None,
 ) -> list[asyncpg.Record]:
     """Post the entries of a relation (columns as in `ENTRIES`, over `argument` as $3) under held locks.
 
-    Gives for each: its number, the code, the earlier refusal, the transfer and the balance and version after
-    it, and as JSON the transfer that had its reference.
+    Gives what `outcomes` asks of the relations `granted` and `refused`. The transfer of the entry `n` has the
+    id `first_id` + n.
     """
-    values = merchant_id, now, argument, new_id().hex[:-4], limit
+    values = merchant_id, now, argument, (first_id or first_of_batch()).hex[:-4], limit
     for statement in (POST, POST_PROBING, POST_PROBING):
+        whole = statement.replace("{entries}", entries).replace("{outcome}", outcomes)
         await db.execute("SAVEPOINT points")
         try:
-            rows: list[asyncpg.Record] = await db.fetch(statement.replace("{entries}", entries), *values)
+            rows: list[asyncpg.Record] = await db.fetch(whole, *values)
         except asyncpg.UniqueViolationError:
             # A reference that is there already; or, while probing, one that somebody committed meanwhile.
             await db.execute("ROLLBACK TO SAVEPOINT points")
@@ -255,6 +269,11 @@ async def post_from(
         await db.execute("RELEASE SAVEPOINT points")
         return rows
     raise ConflictError("The same references are being posted elsewhere; try again.", code="busy")
+
+
+def first_of_batch() -> UUID:
+    """A new id that those of a batch count on from."""
+    return UUID(int=new_id().int >> 16 << 16)
 
 
 async def read(db: asyncpg.Connection, transfer_ids: Iterable[UUID | None]) -> dict[UUID, asyncpg.Record]:

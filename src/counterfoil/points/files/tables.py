@@ -152,6 +152,8 @@ class FileColumns(TypedColumns):
     detail = Column[str | None](Text, nullable=True)
     problems = Column[list[dict[str, Any]] | None](JSONB, nullable=True)
     """The first faults that were found in it: line, field, code."""
+    broken = Column[dict[str, int] | None](JSONB, nullable=True)
+    """How many of its records break which rule by themselves."""
     header = Column[dict[str, Any] | None](JSONB, nullable=True)
     sequence = Column[int | None](BigInteger, nullable=True)
     expected_sequence = Column[int | None](BigInteger, nullable=True)
@@ -354,8 +356,10 @@ class ResultColumns(TypedColumns):
     status = Column(Text, nullable=False)
     code = Column(Text, nullable=False)
     """Why it was rejected; of a duplicate: the first result."""
-    our_reference = Column[str | None](Text, nullable=True)
-    """Of a duplicate: what the first one was credited as; at an outside system: its name for it."""
+    transfer_id = Column[UUID | None](Uuid, nullable=True)
+    """Of a duplicate: what the first one was credited by."""
+    outside_reference = Column[str | None](Text, nullable=True)
+    """What an outside system calls it."""
 
 
 points_results = Table(

@@ -95,6 +95,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.Column("problems", postgresql.JSONB(), nullable=True),
+        sa.Column("broken", postgresql.JSONB(), nullable=True),
         sa.Column("header", postgresql.JSONB(), nullable=True),
         sa.Column("sequence", sa.BigInteger(), nullable=True),
         sa.Column("expected_sequence", sa.BigInteger(), nullable=True),
@@ -272,7 +273,8 @@ def upgrade() -> None:
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
-        sa.Column("our_reference", sa.Text(), nullable=True),
+        sa.Column("transfer_id", sa.Uuid(), nullable=True),
+        sa.Column("outside_reference", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status IN ('accepted', 'rejected', 'duplicate')", name=op.f("ck_points_results_status_known")
         ),
