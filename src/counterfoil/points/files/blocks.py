@@ -31,13 +31,12 @@ def read_blocks(file: BinaryIO, *, encoding: str, as_bytes: bool, limits: Limits
 
     `as_bytes` leaves characters in the file's own encoding, for layouts that count its bytes.
     """
-    first_line, rest, is_first = 1, b"", True
+    first_line, rest = 1, file.read(len(_BOM))
+    if encoding == "utf-8":
+        rest = rest.removeprefix(_BOM)
     while True:
         read = file.read(limits.block_bytes)
         data = rest + read
-        if is_first and encoding == "utf-8" and (len(data) >= len(_BOM) or not read):
-            data = data.removeprefix(_BOM)
-            is_first = False
         whole = data.rfind(b"\n") + 1 if read else len(data)
         data, rest = data[:whole], data[whole:]
         if len(rest) > limits.line_bytes + 1:

@@ -7,11 +7,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from counterfoil.points.files.faults import Limits
 from counterfoil.points.files.layout_names import FILLER, LineKind
 from counterfoil.points.files.layouts import FieldLayout, Layout, align_of, pad_of, type_of
 from counterfoil.points.files.splitting import bytes_of
 from counterfoil.points.files.values import format_date
 
+TEXT_CHARS: Final = Limits().text_chars
 _INT64: Final = (-(2**63), 2**63 - 1)
 
 
@@ -72,7 +74,9 @@ def _dates(field: FieldLayout, values: pa.Array) -> pa.Array:
 
 
 def _check(layout: Layout, name: str, texts: pa.Array) -> None:
-    """Refuse what would end the field or the line."""
+    """Refuse what would end the field or the line, or is longer than a reader takes."""
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > TEXT_CHARS:
+        _refuse(pc.greater(pc.utf8_length(texts), TEXT_CHARS), name, f"is longer than {TEXT_CHARS}")
     # The bytes of all values together are searched first, which costs next to nothing.
     data = bytes_of(texts).to_pybytes()
     bad = "\n\r\0" + (layout.delimiter if layout.shape == "delimited" else "")

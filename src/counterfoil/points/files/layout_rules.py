@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Faults = Iterator[tuple[str, str]]
 
+LONGEST_LINE: Final = 4_000
+"""Most characters of a line of fixed width: four bytes each are within the reader's limit."""
+
 _DATE: Final = frozenset("Ymd")
 _TIME: Final = frozenset("YmdHMSfz")
 _NEEDED: Final = frozenset("Ymd")
@@ -23,12 +26,40 @@ _OFTEN: Final[tuple[tuple[LineKind, LineKind, LineKind], ...]] = (
 )
 """The kinds of lines that stand in one file, and so must be told apart."""
 
+_LEAST_WIDTHS: Final = {
+    "status": len("duplicate"),
+    "code": 32,
+    "reason": 32,
+    "our_reference": 40,
+    "hash_total": 15,
+}
+"""What we write ourselves must fit, or a file could not be answered."""
+_COUNTS: Final = {
+    f"{status}_{what}": total
+    for status in ("accepted", "rejected", "duplicate")
+    for what, total in (("count", "record_count"), ("points", "points_total"))
+}
+_ECHOES: Final[tuple[tuple[LineKind, LineKind, dict[str, str]], ...]] = (
+    (
+        "response_header",
+        "header",
+        {n: n for n in ("version", "environment", "sequence")} | {"sender": "receiver", "receiver": "sender"},
+    ),
+    ("response", "record", {n: n for n in ("customer_id", "points", "reference")}),
+    (
+        "response_trailer",
+        "trailer",
+        {n: n for n in ("record_count", "points_total", "hash_total")} | _COUNTS,
+    ),
+)
+"""Which fields of an answer repeat which fields of a file."""
+
 
 def faults(layout: Layout) -> list[tuple[str, str]]:
     """Everything wrong with a layout: a JSON pointer and what is wrong there."""
-    found = [*_separators(layout), *_markers(layout)]
+    found = [*_separators(layout), *_markers(layout), *_echoes(layout)]
     for kind in TYPES:
-        found += _names(kind, layout.line(kind))
+        found += [*_names(kind, layout.line(kind)), *_length(layout, kind)]
         for number, field in enumerate(layout.line(kind).fields):
             pointer = f"/{kind}/fields/{number}"
             found += [(f"{pointer}/{part}", detail) for part, detail in _field(layout, kind, field)]
@@ -42,7 +73,7 @@ def _separators(layout: Layout) -> Faults:
         if layout.column_names:
             yield "/column_names", "lines of fixed width have no column names"
         return
-    if not re.fullmatch(r"[\t!#$%&'\"()*,/;<=>?@\[\]^_`{|}~]", layout.delimiter):
+    if not re.fullmatch(r"[\t!#$%&'\"()*,/;<=>?@\[\]^`{|}~]", layout.delimiter):
         yield "/delimiter", "a tab or one ASCII mark that stands in no number, such as | , ; or a tab"
     if layout.shape == "csv" and layout.quote not in {'"', "'"}:
         yield "/quote", "one of \" and '"
@@ -79,6 +110,28 @@ def _names(kind: LineKind, line: LineLayout) -> Faults:
             yield f"/{kind}/fields", f"{name!r} is missing"
 
 
+def _length(layout: Layout, kind: LineKind) -> Faults:
+    if sum(field.width or 0 for field in layout.line(kind).fields) > LONGEST_LINE:
+        yield f"/{kind}/fields", f"are together wider than {LONGEST_LINE}"
+
+
+def _echoes(layout: Layout) -> Faults:
+    """What was read from a file must fit into its answer."""
+    for answer, file, names in _ECHOES:
+        read = {field.name: field for field in layout.line(file).fields}
+        for number, field in enumerate(layout.line(answer).fields):
+            source = read.get(names.get(field.name, ""))
+            if source is None:
+                continue
+            pointer = f"/{answer}/fields/{number}"
+            if (field.width or 0) < (source.width or 0):
+                yield f"{pointer}/width", f"is less than the {source.width} of {source.name} in {file}"
+            if field.scale != source.scale:
+                yield f"{pointer}/scale", f"is not the {source.scale} of {source.name} in {file}"
+            if field.align != source.align:
+                yield f"{pointer}/align", f"is not that of {source.name} in {file}"
+
+
 def _field(layout: Layout, kind: LineKind, field: FieldLayout) -> Faults:
     holds = TYPES[kind].get(field.name, "text")
     if holds in {"date", "datetime"}:
@@ -95,7 +148,7 @@ def _field(layout: Layout, kind: LineKind, field: FieldLayout) -> Faults:
         yield "value", "only a filler has one"
     yield from _unwritable(layout, field)
     if layout.shape == "fixed":
-        yield from _fixed(field, holds == "integer")
+        yield from _fixed(layout, field, holds == "integer")
     elif field.width or field.align or field.pad:
         yield "width", "only lines of fixed width have width, align and pad"
 
@@ -112,8 +165,8 @@ def _format(layout: Layout, field: FieldLayout, is_date: bool) -> Faults:
         yield "format", f"lacks %{', %'.join(missing)}"
     if len(used) != len(set(used)):
         yield "format", "has a directive twice"
-    if layout.delimiter and layout.delimiter in field.format:
-        yield "format", "contains the delimiter"
+    if not re.fullmatch(r"[ -~]*", field.format) or (layout.delimiter and layout.delimiter in field.format):
+        yield "format", "has ASCII characters only, and not the delimiter"
 
 
 def _unwritable(layout: Layout, field: FieldLayout) -> Faults:
@@ -124,8 +177,14 @@ def _unwritable(layout: Layout, field: FieldLayout) -> Faults:
             yield part, "contains the delimiter or the quote"
 
 
-def _fixed(field: FieldLayout, is_integer: bool) -> Faults:
+def _fixed(layout: Layout, field: FieldLayout, is_integer: bool) -> Faults:
     if field.width is None:
         yield "width", "is needed where lines are of fixed width"
+        return
+    if field.width < _LEAST_WIDTHS.get(field.name, 1):
+        yield "width", f"is at least {_LEAST_WIDTHS[field.name]} for what we write there"
+    # Characters that count as bytes are never fewer than those that do not.
+    if len(field.value.encode(layout.encoding)) > field.width or field.value != field.value.strip(" "):
+        yield "value", "is wider than the field, or begins or ends with a space"
     if field.pad == "0" and (not is_integer or field.align == "left"):
         yield "pad", "zeros fill numbers only, and on their left"

@@ -38,7 +38,7 @@ class FieldLayout(_Strict):
     """How many of the file's units make one point: 100 where points come in hundredths."""
     required: bool | None = None
     """Whether a record without it is at fault; for `occurred_on` (yes) and `offer_code` (no)."""
-    value: Annotated[str, Field(max_length=200)] = ""
+    value: Annotated[str, Field(max_length=40)] = ""
     """What is written into a filler."""
     width: Annotated[int, Field(strict=True, ge=1, le=1_000)] | None = None
     """Fixed width only: characters in UTF-8, bytes in GB18030."""

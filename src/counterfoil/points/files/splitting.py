@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from counterfoil.points.files.layout_names import FILLER, LineKind
-from counterfoil.points.files.layouts import FieldLayout, Layout, LineLayout, align_of, pad_of
+from counterfoil.points.files.layouts import FieldLayout, Layout, LineLayout, align_of
 
 _BOM: Final = "\ufeff".encode()
 
@@ -159,7 +159,7 @@ def _cut(
 
 def _unpadded(kind: LineKind, field: FieldLayout, text: pa.Array) -> pa.Array:
     """Zeros before a number may stay; a field of spaces is empty however it is filled."""
-    if align_of(kind, field) == "right" or pad_of(kind, field) == "0":
+    if align_of(kind, field) == "right":
         return pc.utf8_ltrim(text, characters=" ")
     return pc.utf8_rtrim(text, characters=" ")
 

@@ -14,10 +14,19 @@ from counterfoil.points.files.joining import Unwritable, join
 from counterfoil.points.files.layout_names import LineKind
 from counterfoil.points.files.layouts import Layout
 from counterfoil.points.files.reader import Header
-from counterfoil.points.files.responses import ResponseHeader
+from counterfoil.points.files.responses import ResponseHeader, open_response, read_response
 from counterfoil.points.files.scanning import column_names
 from counterfoil.points.files.totals import ResponseTotals, Tally, Totals
 from counterfoil.points.files.values import Value, format_value
+
+__all__ = [
+    "ResponseHeader",
+    "ResponseTotals",
+    "open_response",
+    "read_response",
+    "write_accruals",
+    "write_response",
+]
 
 ROWS_AT_ONCE: Final = 131_072
 """Records that become text together: some ten megabytes."""
