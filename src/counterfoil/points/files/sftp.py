@@ -149,19 +149,24 @@ async def connect(
 
 async def scan_host_keys(host: str, port: int = 22, *, timeout_seconds: float = 30) -> list[str]:
     """The host keys that a server shows, for an operator to compare (`fingerprint`). Trusts none of them."""
-    found = []
+    found: list[str] = []
+    failed: OSError | asyncssh.Error | None = None
     # A kind at a time: a server shows one key for each connection. No key of ours is offered.
     alone = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None, agent_path=None)
     try:
         async with asyncio.timeout(timeout_seconds):
             for ways in HOST_KEY_KINDS.values():
-                with suppress(asyncssh.KeyExchangeFailed):
+                try:
                     key = await asyncssh.get_server_host_key(
                         host, port, config=None, options=alone, server_host_key_algs=list(ways)
                     )
                     found += [public_line(key)] if key is not None else []
+                except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError) as error:
+                    failed = error  # it has none of this kind; some servers just hang up
     except (OSError, asyncssh.Error) as error:
         raise of_connecting(error, f"{host}:{port}") from error
+    if failed is not None and not found:
+        raise of_connecting(failed, f"{host}:{port}") from failed
     return found
 
 
