@@ -237,26 +237,27 @@ async def fetch(connection: Connection, server: Server, name: str, target: Path,
     `SftpError` for one larger than `most_bytes`; `StillGrowingError` for one whose size or time is another
     after reading than before. After an error nothing is left at `target`.
     """
-    path, asked = _at(server.incoming, name), f"to read `{shown(name)}`"
-    with asking(asked):
-        file = await connection.files.open(path, "rb", block_size=BLOCK_BYTES, max_requests=BLOCKS_AT_ONCE)
-        async with file:
-            before = await file.stat()
-            size = before.size or 0
-            if size > most_bytes:
-                detail = f"`{shown(name)}` has {size} bytes; {most_bytes} are the most that is taken."
-                raise SftpError(code="sftp_file_too_large", detail=detail, permanent=True)
-            local = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-            try:
+    path = _at(server.incoming, name)
+    with asking(f"to read `{shown(name)}`"):
+        before = await connection.files.stat(path)
+        size = before.size or 0
+        if size > most_bytes:
+            detail = f"`{shown(name)}` has {size} bytes; {most_bytes} are the most that is taken."
+            raise SftpError(code="sftp_file_too_large", detail=detail, permanent=True)
+        local = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        try:
+            async with connection.files.open(
+                path, "rb", block_size=BLOCK_BYTES, max_requests=BLOCKS_AT_ONCE
+            ) as file:
                 await _copy(file, local, size, name)
-                after = await connection.files.stat(path)
-                if (after.size, after.mtime) != (before.size, before.mtime):
-                    raise StillGrowingError(name)
-            except BaseException:
-                target.unlink()  # noqa: ASYNC240 - one system call
-                raise
-            finally:
-                os.close(local)
+            after = await connection.files.stat(path)
+            if (after.size, after.mtime) != (before.size, before.mtime):
+                raise StillGrowingError(name)
+        except BaseException:
+            target.unlink()  # noqa: ASYNC240 - one system call
+            raise
+        finally:
+            os.close(local)
 
 
 async def _copy(file: asyncssh.SFTPClientFile, local: int, size: int, name: str) -> None:
