@@ -237,8 +237,9 @@ def read_key(armored: str, *, now: datetime) -> KeyFacts:
     try:
         keys: Sequence[SignedPublicKey | SignedSecretKey]
         keys = (SignedSecretKey if secret else SignedPublicKey).from_armor_many(armored)[0]
-        if len(keys) != 1:
-            raise _unreadable(f"{len(keys)} keys were found.")
+        # One block may hold several keys, and a file several blocks.
+        if len(keys) != 1 or armored.count("-----BEGIN PGP") != 1:
+            raise _unreadable("There are several.")
         key = keys[0]
         certificate = key if isinstance(key, SignedPublicKey) else key.to_public_key()
         parts = read_parts(certificate, now=now)

@@ -118,6 +118,8 @@ def _decrypt(message: Message, keys: list[SignedSecretKey]) -> DecryptedMessage:
         try:
             return message.decrypt(None, key)
         except PgpError as error:
+            if "out of memory" in str(error):
+                raise MemoryError from error
             errors.append(str(error))
     raise _why_not(message, keys, errors)
 
@@ -140,8 +142,10 @@ def _why_not(message: Message, keys: list[SignedSecretKey], errors: list[str]) -
         )
     if not sessions:
         return OpenPgpError("not_for_us", "The message is encrypted with a password, not to our key.")
-    hidden = any(session.recipient_is_anonymous for session in sessions)
-    if not hidden and not theirs & {key_id.lower() for key_id in ours}:
+    if any(session.recipient_is_anonymous for session in sessions):
+        if {*errors} <= {"missing key"}:
+            return OpenPgpError("not_for_us", "None of the message's hidden recipients is our key.")
+    elif not theirs & {key_id.lower() for key_id in ours}:
         return OpenPgpError(
             "not_for_us", f"The message is encrypted to {', '.join(sorted(theirs))}, not to us."
         )
