@@ -62,8 +62,9 @@ def _block(data: bytes, first_line: int, encoding: str, as_bytes: bool, limits: 
     lengths = np.diff(offsets) - 1
     if lengths.max() > limits.line_bytes:
         raise _too_long(first_line + int(np.argmax(lengths > limits.line_bytes)), limits)
-    kind = pa.StringArray if kept in {"ascii", "utf-8"} else pa.BinaryArray
-    lines = kind.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
+    kind = pa.string() if kept in {"ascii", "utf-8"} else pa.binary()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    lines = pa.Array.from_buffers(kind, len(ends), buffers)
     return Block(first_line, lines, kept)
 
 

@@ -44,3 +44,6 @@ class Limits:
     """Longest text of a field: the longest id that the platform takes anywhere."""
     block_bytes: int = 8 * 1024 * 1024
     """Bytes that are looked at together."""
+
+
+DEFAULT_LIMITS: Final = Limits()

@@ -7,13 +7,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from counterfoil.points.files.faults import Limits
+from counterfoil.points.files.faults import DEFAULT_LIMITS
 from counterfoil.points.files.layout_names import FILLER, LineKind
 from counterfoil.points.files.layouts import FieldLayout, Layout, align_of, pad_of, type_of
 from counterfoil.points.files.splitting import bytes_of
 from counterfoil.points.files.values import format_date
 
-TEXT_CHARS: Final = Limits().text_chars
+TEXT_CHARS: Final = DEFAULT_LIMITS.text_chars
 _INT64: Final = (-(2**63), 2**63 - 1)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from counterfoil.points.files.columns import Faults, dates, mask_of, numbers, texts_or_null
-from counterfoil.points.files.faults import FileFaultError, Limits
+from counterfoil.points.files.faults import DEFAULT_LIMITS, FileFaultError, Limits
 from counterfoil.points.files.layouts import Layout
 from counterfoil.points.files.scanning import ACCRUALS, Rows, Scan
 from counterfoil.points.files.splitting import split_loosely
@@ -90,7 +90,7 @@ class Reader:
         self.trailer = Totals(**values)
 
 
-def open_accruals(path: Path, layout: Layout, *, limits: Limits = Limits()) -> Reader:  # noqa: B008
+def open_accruals(path: Path, layout: Layout, *, limits: Limits = DEFAULT_LIMITS) -> Reader:
     """Open a file of accruals and read its header; `FileFaultError` if it has none that can be read."""
     return Reader(Scan(path, layout, ACCRUALS, limits))
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from counterfoil.points.files.columns import numbers, texts_or_null
-from counterfoil.points.files.faults import FileFaultError, Limits
+from counterfoil.points.files.faults import DEFAULT_LIMITS, FileFaultError, Limits
 from counterfoil.points.files.layouts import Layout
 from counterfoil.points.files.reader import Header
 from counterfoil.points.files.scanning import RESPONSE, Rows, Scan
@@ -70,7 +70,7 @@ class ResponseReader:
         self.trailer = ResponseTotals(**values)
 
 
-def open_response(path: Path, layout: Layout, *, limits: Limits = Limits()) -> ResponseReader:  # noqa: B008
+def open_response(path: Path, layout: Layout, *, limits: Limits = DEFAULT_LIMITS) -> ResponseReader:
     """Open a response and read its header; `FileFaultError` if it has none that can be read."""
     return ResponseReader(Scan(path, layout, RESPONSE, limits))
 
