@@ -1,4 +1,4 @@
-"""Crediting systems in virtual time, and workers that send them batches: nothing sleeps, and a seed repeats all."""
+"""Crediting systems in virtual time, and workers that send to them: nothing sleeps, a seed repeats all."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from counterfoil.points.files import limiter
-from counterfoil.points.files.limiter import Bounds, Decision, Observation, State
+from counterfoil.points.files.limiter import Bounds, Decision, Observation, Outcome, State
 
 PER_RECORD: Final = 0.0002
 """Seconds that a record takes alone, at full speed: 5,000 a second."""
@@ -50,7 +51,7 @@ class System:
 
 
 def queue_of(servers: int) -> Rate:
-    """Like M/M/c: so many servers work on a batch each; the others wait. Less capacity: fewer servers."""
+    """Like M/M/c: so many servers with a batch each; the others wait. Less capacity is fewer servers."""
 
     def rate(_jobs: Sequence[Job], number: int, capacity: float) -> float:
         return 1.0 if number < max(1, round(servers * capacity)) else 0.0
@@ -59,7 +60,7 @@ def queue_of(servers: int) -> Rate:
 
 
 def slowing(servers: int) -> Rate:
-    """The same, but less capacity means servers that are slower, not fewer: also a batch alone takes longer."""
+    """The same, but less capacity is slower servers: a batch that is alone takes longer, too."""
 
     def rate(_jobs: Sequence[Job], number: int, capacity: float) -> float:
         return capacity if number < servers else 0.0
@@ -68,7 +69,7 @@ def slowing(servers: int) -> Rate:
 
 
 def knee(batches: int, thrashing: float) -> Rate:
-    """Up to so many batches in flight nobody disturbs the others; beyond they share, and some of it is lost."""
+    """Up to so many batches do not disturb each other; beyond, they share, and something is lost."""
 
     def rate(jobs: Sequence[Job], _number: int, capacity: float) -> float:
         beyond = max(0.0, len(jobs) / (batches * capacity) - 1)
@@ -93,7 +94,7 @@ class Done:
     at: float
     seconds: float
     records: int
-    outcome: limiter.Outcome
+    outcome: Outcome
     decision: Decision | None
 
 
@@ -160,7 +161,7 @@ class Workers:
             self.jobs.append(Job(size, self.now, running, work, worker))
 
     def _waiting(self) -> int:
-        """Workers that will send soon. One that was refused is replaced, if the limiter still allows as many."""
+        """Workers that will send soon. One that was refused is replaced, if as many are still allowed."""
         return len(self.resting) if self.fixed else self.between
 
     def _step(self, capacity: float) -> int:
@@ -190,9 +191,7 @@ class Workers:
             job.left -= rate * (to - self.now)
         self.now = to
 
-    def _ended(
-        self, worker: int, seconds: float, records: int, running: int, outcome: limiter.Outcome
-    ) -> None:
+    def _ended(self, worker: int, seconds: float, records: int, running: int, outcome: Outcome) -> None:
         decision, pause = None, RETRY_AFTER if outcome == "overloaded" else 0.0
         if self.fixed is None:
             asked = pause or None
@@ -217,11 +216,15 @@ def simulate(
     return Workers(system, bounds, fixed=fixed, seed=seed).run(phases)
 
 
-def throughput(done: Sequence[Done], since: float | None = None) -> float:
+PHASES: Final = (Phase(300, 1.0), Phase(300, 0.5), Phase(300, 1.0))
+"""The capacity is halved, and comes back."""
+SIZES: Final = (2500, 3000, 3500, 4000, 4500, 5000)
+
+
+def throughput(done: Sequence[Done], since: float) -> float:
     """Records credited in a second."""
     credited = [one for one in done if one.outcome == "ok"]
-    begun = done[0].at if since is None else since
-    return sum(one.records for one in credited) / max(credited[-1].at - begun, 1e-9)
+    return sum(one.records for one in credited) / (credited[-1].at - since)
 
 
 def p95(done: Sequence[Done]) -> float:
@@ -229,15 +232,26 @@ def p95(done: Sequence[Done]) -> float:
     return statistics.quantiles([one.seconds for one in done if one.outcome == "ok"], n=20)[-1]
 
 
-def sweep(system: System, capacity: float, *, batches: int, seed: int = 1) -> dict[tuple[int, int], float]:
-    """The throughput of every fixed setting: workers and batch size."""
-    return {
-        (workers, size): throughput(
-            simulate(system, [Phase(batches, capacity)], fixed=(workers, size), seed=seed).done, 0.0
-        )
+def rates(trace: Trace) -> list[float]:
+    """The throughput of each phase, and of all."""
+    phases = [trace.phase(number) for number in range(len(trace.starts))]
+    begun = [0.0, *(phase[-1].at for phase in phases)]
+    found = [throughput(phase, since) for phase, since in zip(phases, begun, strict=False)]
+    return [*found, throughput(trace.done, 0.0)]
+
+
+@cache
+def best_fixed(system: System, seed: int = 1) -> tuple[list[float], tuple[int, int]]:
+    """The highest throughput of each phase, and of all, that a setting that never changes has; and which one
+    is best for all.
+    """
+    found = {
+        (workers, size): rates(simulate(system, PHASES, fixed=(workers, size), seed=seed))
         for workers in range(1, system.workers_max + 1)
-        for size in (2500, 3000, 3500, 4000, 4500, 5000)
+        for size in SIZES
     }
+    best = [max(every) for every in zip(*found.values(), strict=True)]
+    return best, max(found, key=lambda setting: found[setting][-1])
 
 
 def unloaded(system: System, capacity: float) -> float:
@@ -246,11 +260,59 @@ def unloaded(system: System, capacity: float) -> float:
     return (PER_BATCH + PER_RECORD * 5000) / system.rate(alone, 0, capacity)
 
 
-def recovery(done: Sequence[Done], best: float, latency: float, window: int = 15) -> int | None:
+def recovery(done: Sequence[Done], best: float, latency: float, window: int = 15) -> int:
     """After how many batches the next `window` ran at 0.9 of `best`, and half of them within `latency`."""
     for first in range(len(done) - window):
         part = done[first : first + window + 1]
         fast = throughput(part[1:], part[0].at) >= 0.9 * best
         if fast and statistics.median(one.seconds for one in part if one.outcome == "ok") <= latency:
             return first
-    return None
+    return len(done)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run of the limiter went: for each phase, and for all where it says so."""
+
+    of_best: list[float]
+    """Throughput as a part of the best fixed setting's; the last one is that of all phases."""
+    p95: list[float]
+    """As a part of the target."""
+    recovery: list[int]
+    """Batches."""
+    refused: int
+    within: bool
+    """Whether every decision was within the bounds."""
+    workers: list[float]
+    """The mean of the second half of each phase."""
+
+
+def result(system: System, seed: int, *, bounds: Bounds | None = None) -> Result:
+    """Run the limiter through the phases."""
+    bounds = bounds or Bounds(workers_max=system.workers_max)
+    trace = simulate(system, PHASES, bounds=bounds, seed=seed)
+    best = best_fixed(system)[0]
+    phases = [trace.phase(number) for number in range(len(PHASES))]
+    targets = [bounds.target * unloaded(system, phase.capacity) for phase in PHASES]
+    return Result(
+        of_best=[ours / theirs for ours, theirs in zip(rates(trace), best, strict=True)],
+        p95=[p95(phase) / target for phase, target in zip(phases, targets, strict=True)],
+        recovery=[
+            recovery(phase, fixed, 1.5 * target)
+            for phase, fixed, target in zip(phases, best, targets, strict=False)
+        ],
+        refused=sum(one.outcome != "ok" for one in trace.done),
+        within=all(_within(one.decision, bounds) for one in trace.done),
+        workers=[
+            statistics.mean(one.decision.workers for one in phase[len(phase) // 2 :] if one.decision)
+            for phase in phases
+        ],
+    )
+
+
+def _within(decision: Decision | None, bounds: Bounds) -> bool:
+    return (
+        decision is not None
+        and bounds.workers_min <= decision.workers <= bounds.workers_max
+        and bounds.batch_size_min <= decision.batch_size <= bounds.batch_size_max
+    )

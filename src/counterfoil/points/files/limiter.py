@@ -64,17 +64,18 @@ NEAR_REFUSAL: Final = 0.95
 """For `HELD_BACK` batches after a refusal the limit stays below this part of where it happened."""
 HELD_BACK: Final = 12
 LEAST_ROUND: Final = 3
-"""Batches in a round, at least: their median leaves one out. In the beginning as many as there are workers."""
+"""Batches in a round, at least: their median leaves one out. While the limit doubles it is not waited for."""
 PROBE_EVERY: Final = 250
 """Batches from one probe to the next while latency is above the unloaded level."""
 PROBE_BATCHES: Final = 2
 FOLLOWING: Final = 0.3
 """How far the unloaded level follows a round that was faster, or a batch that ran alone."""
-CHANCE: Final = 1.05
+CHANCE: Final = 1.1
 """A round that is faster by less than this says nothing, or chance would lower the level round by round."""
+MUCH: Final = 0.35
+"""A round that is faster by this part is believed at once."""
 NEWS: Final = 0.25
-"""A probe that differs by more than this part is believed, and a round that is so much faster; a probe that
-differs less is believed halfway."""
+"""A probe that differs by more than this part is believed; another one halfway."""
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,6 +123,8 @@ class State(msgspec.Struct, frozen=True):
     resume: float | None = None
     """During a probe: the limit before it."""
     since_probe: int = 0
+    since_change: int = 0
+    """Batches since the limit has had another value."""
     batches: int = 0
 
 
@@ -154,7 +157,9 @@ def start(bounds: Bounds) -> State:
 
 def within(state: State, bounds: Bounds) -> State:
     """The same state where the bounds have been changed meanwhile."""
-    return _limited(state, state.limit, bounds)
+    limited = _limited(state, state.limit, bounds)
+    same = (limited.workers, limited.batch_size) == (state.workers, state.batch_size)
+    return limited if same else _changed(state, state.limit, bounds)
 
 
 def observe(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Decision]:
@@ -164,6 +169,7 @@ def observe(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Dec
         batches=state.batches + 1,
         since_probe=state.since_probe + 1,
         since_refusal=state.since_refusal + 1,
+        since_change=state.since_change + 1,
     )
     pause = 0.0
     if seen.outcome != "ok":
@@ -191,7 +197,7 @@ def _limited(state: State, limit: float, bounds: Bounds) -> State:
 
 
 def _changed(state: State, limit: float, bounds: Bounds) -> State:
-    return replace(_limited(state, limit, bounds), round=(), used=0)
+    return replace(_limited(state, limit, bounds), round=(), used=0, since_change=0)
 
 
 def _load(state: State, seen: Observation) -> float:
@@ -199,9 +205,14 @@ def _load(state: State, seen: Observation) -> float:
     return seen.running * seen.records / (state.workers * state.batch_size)
 
 
+def _late(state: State, seen: Observation, bounds: Bounds) -> bool:
+    """Whether it began under a higher limit. Not for ever: others may send through the same limit, too."""
+    return _load(state, seen) > 1.05 and state.since_change <= 2 * bounds.workers_max
+
+
 def _refused(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Why]:
     why: Why = "timed_out" if seen.outcome == "timed_out" else "overloaded"
-    if _load(state, seen) > 1.05:
+    if _late(state, seen, bounds):
         return state, "late"
     cut = AFTER_TIMEOUT if why == "timed_out" else AFTER_REFUSAL
     refused_at = state.limit
@@ -212,13 +223,14 @@ def _refused(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Wh
 
 
 def _measure(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Why]:
-    load = _load(state, seen)
-    if load > 1.05:
+    if _late(state, seen, bounds):
         return state, "late"
-    state = replace(state, round=(*state.round, seen.seconds), used=state.used + (load > 0.9))
+    used = state.used + (_load(state, seen) > 0.9)
+    state = replace(state, round=(*state.round, seen.seconds), used=used)
     if state.workers == bounds.workers_min and seen.running <= bounds.workers_min:
         state = _alone(state, seen.seconds / seen.records)
-    least = LEAST_ROUND if state.pace < FIRST_PACE else 1
+    alone = state.workers == bounds.workers_min and state.batch_size == bounds.batch_size_max
+    least = LEAST_ROUND if state.pace < FIRST_PACE or alone else 1
     if len(state.round) < max(least, state.workers):
         return state, "measuring"
     return _decide(state, bounds)
@@ -241,7 +253,7 @@ def _decide(state: State, bounds: Bounds) -> tuple[State, Why]:
     used = state.used * 2 >= len(state.round)
     per_record = latency / state.batch_size
     unloaded = per_record if state.unloaded is None else state.unloaded
-    if per_record < (1 - NEWS) * unloaded and used:
+    if per_record < (1 - MUCH) * unloaded and used:
         unloaded = per_record
     elif per_record * CHANCE < unloaded and used:
         unloaded += FOLLOWING * (per_record * CHANCE - unloaded)
@@ -297,15 +309,9 @@ def _probe(state: State, seen: Observation, bounds: Bounds) -> tuple[State, Why]
     enough = len(state.round) >= PROBE_BATCHES * bounds.workers_min
     if not enough and state.since_probe <= 2 * bounds.workers_max + 4:
         return state, "probing"
-    unloaded = _probed(state.unloaded or per_record, state.round)
+    known = state.unloaded or per_record
+    found = median(state.round) if state.round else known
+    unloaded = found if abs(found - known) > NEWS * known else (found + known) / 2
     strain = (state.latency or 0) / (unloaded * bounds.batch_size_max) / _aim(bounds)
     resume = (state.resume or state.limit) * (max(LEAST_CUT, 1 / strain) if strain > 1 + BAND else 1.0)
     return _changed(replace(state, unloaded=unloaded, resume=None), resume, bounds), "probed"
-
-
-def _probed(known: float, alone: tuple[float, ...]) -> float:
-    """The unloaded level after a probe."""
-    if not alone:
-        return known
-    found = median(alone)
-    return found if abs(found - known) > NEWS * known else (found + known) / 2
