@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -14,12 +15,12 @@ from pathlib import Path
 import asyncssh
 import pytest
 import structlog
-from asyncssh.constants import FXF_CREAT, FXF_WRITE
+from asyncssh.constants import FXF_CREAT, FXF_READ, FXF_WRITE, FXP_INIT, FXP_OPEN, FXP_READ
 
 from counterfoil.errors import NotFoundError, RefusedError
 from counterfoil.points.files import sftp
 from counterfoil.points.files.dropbox import Limits, serve_dropbox
-from counterfoil.points.files.dropbox_files import DropboxFiles
+from counterfoil.points.files.dropbox_files import MOST_READ_BYTES, MOST_UNSENT_BYTES, DropboxFiles
 from counterfoil.points.files.remote_files import Remote
 from counterfoil.points.files.ssh_keys import make_ssh_key, public_line, read_private_key, read_public_key
 
@@ -500,6 +501,32 @@ async def test_who_does_not_sign_in_is_sent_away(tmp_path: Path) -> None:
             while await reader.read(1000):
                 pass
         writer.close()
+
+
+def packet(kind: int, *parts: bytes) -> bytes:
+    return asyncssh.packet.String(bytes([kind]) + b"".join(parts))
+
+
+async def test_who_asks_and_does_not_read_the_answers_waits_and_takes_no_memory(served: Served) -> None:
+    served.box.responses = {("bank", "r.pgp"): b"x" * 300_000}
+    connection = await served.sign_in()
+    session = await connection.create_process(subsystem="sftp", encoding=None)
+    number, text = asyncssh.packet.UInt32, asyncssh.packet.String
+    session.stdin.write(packet(FXP_INIT, number(3)))
+    session.stdin.write(packet(FXP_OPEN, number(0), text("/responses/r.pgp"), number(FXF_READ), number(0)))
+    reading = (text(number(0)), asyncssh.packet.UInt64(0), number(1 << 22))
+    session.stdin.write(b"".join(packet(FXP_READ, number(i), *reading) for i in range(1, 2000)))
+    (theirs,) = [thing for thing in gc.get_objects() if isinstance(thing, DropboxFiles)]
+    while theirs.channel.get_write_buffer_size() <= MOST_UNSENT_BYTES:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert theirs.channel.get_write_buffer_size() < MOST_UNSENT_BYTES + 2 * MOST_READ_BYTES
+    with structlog.testing.capture_logs() as logs:
+        connection.abort()
+        await connection.wait_closed()
+        async with served.client() as files:
+            assert await files.listdir("/responses") == ["r.pgp"]
+    assert not logs
 
 
 async def test_many_at_once_are_all_served(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class DropboxFiles(asyncssh.SFTPServer):
             # Nobody is told when what is to be sent grows less: it is looked at again.
             while self.channel.get_write_buffer_size() > MOST_UNSENT_BYTES and not visit.lost:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+            if visit.lost:  # what it had still asked for is of no use to anybody
+                raise asyncssh.SFTPConnectionLost("The connection has ended.")
             yield
         except asyncssh.SFTPError:
             raise
@@ -205,15 +207,18 @@ class DropboxFiles(asyncssh.SFTPServer):
 
     async def close(self, file_obj: object) -> None:
         """End writing or reading. The end of a marker waits until its file is stored by us."""
+        if self._visit.lost:
+            self.dispose()
+            return
         async with self._work():
             match file_obj:
                 case Upload():
                     file_obj.close()
                 case Response():
                     self._put_down(file_obj)
-                    if file_obj.served >= file_obj.size and not self._visit.lost:
+                    if file_obj.served >= file_obj.size:
                         await self._visit.box.fetched(self._visit.partner, file_obj.file_name)
-                case Marker() if not self._visit.lost:
+                case Marker():
                     await self._marked(file_obj)
 
     async def _marked(self, marker: Marker) -> None:
