@@ -302,7 +302,7 @@ def result(system: System, seed: int, *, bounds: Bounds | None = None) -> Result
             for phase, fixed, target in zip(phases, best, targets, strict=False)
         ],
         refused=sum(one.outcome != "ok" for one in trace.done),
-        within=all(_within(one.decision, bounds) for one in trace.done),
+        within=all(is_within(one.decision, bounds) for one in trace.done),
         workers=[
             statistics.mean(one.decision.workers for one in phase[len(phase) // 2 :] if one.decision)
             for phase in phases
@@ -310,7 +310,8 @@ def result(system: System, seed: int, *, bounds: Bounds | None = None) -> Result
     )
 
 
-def _within(decision: Decision | None, bounds: Bounds) -> bool:
+def is_within(decision: Decision | None, bounds: Bounds) -> bool:
+    """Whether what was decided is allowed."""
     return (
         decision is not None
         and bounds.workers_min <= decision.workers <= bounds.workers_max
