@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import sys
 import zlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -23,6 +24,7 @@ from counterfoil.clock import now
 from counterfoil.errors import InvalidError
 from counterfoil.points.files import openpgp
 from counterfoil.points.files.openpgp import KeyPair, Limits, OpenPgpError, make_key
+from counterfoil.points.files.openpgp_policy import Code
 
 try:
     from cryptography.hazmat.decrepit.ciphers.modes import CFB
@@ -368,3 +370,16 @@ async def test_a_content_that_cannot_be_sealed_leaves_nothing(desk: Desk, keys: 
     with pytest.raises(OpenPgpError):
         await desk.sealed(PLAIN, to=KeyPair("", public, ""))
     assert [path.name for path in desk.home.iterdir()] == ["plain"]
+
+
+def test_every_code_is_documented_once() -> None:
+    document = Path(__file__).parents[2] / "docs" / "openpgp.md"
+    documented = re.findall(r"^\| `(\w+)` \|", document.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(documented) == sorted(get_args(Code))
+
+
+async def test_content_of_exactly_the_limit_that_does_not_compress_has_memory_enough(desk: Desk) -> None:
+    content = secrets.token_bytes(
+        33 * 1024 * 1024
+    )  # a little more than a power of two, the worst for doubling
+    assert await desk.open(await desk.sealed(content), Limits(plain_bytes=len(content))) == content

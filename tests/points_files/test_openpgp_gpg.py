@@ -292,7 +292,9 @@ async def test_a_clock_that_is_a_little_ahead_is_forgiven(bank: Bank, tmp_path: 
 async def test_a_signature_that_expired_is_refused(bank: Bank, tmp_path: Path) -> None:
     at = now() - timedelta(days=3)
     key = bank.gpg.make_key(user_id="Brief <brief@example.org>", at=at - timedelta(days=1))
-    assert await bank.refusal(tmp_path, "--default-sig-expire", "1d", signer=key, at=at) == "signature_wrong"
+    assert (
+        await bank.refusal(tmp_path, "--default-sig-expire", "1d", signer=key, at=at) == "signature_expired"
+    )
 
 
 @pytest.mark.parametrize("kind", ["rsa1024", "dsa2048"])

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -201,9 +201,11 @@ def _check_times(signature: Signature, primary: Part, part: Part, now: datetime)
             raise OpenPgpError(*problem)
     if not part.signs:
         raise OpenPgpError("key_weak", f"Key {part.fingerprint} is not made for signing.")
+    if signed_at < part.created_at:
+        raise OpenPgpError("signature_wrong", "The signature is older than its key.")
     lasts = signature.signature_expiration_time()
-    if signed_at < part.created_at or (lasts and at((signature.created() or 0) + lasts) <= now):
-        raise OpenPgpError("signature_wrong", "The signature is older than its key, or has expired.")
+    if lasts and signed_at + timedelta(seconds=lasts) <= now:
+        raise OpenPgpError("signature_expired", "The signature has expired. Sign the file again.")
 
 
 def seal_message(request: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from openpgp.composed import SignedPublicKey, SignedPublicSubKey
 from openpgp.errors import Error as PgpError
@@ -26,12 +26,33 @@ CLOCK_SKEW: Final = timedelta(minutes=10)
 """How far ahead of ours a partner's clock may be."""
 
 
+Code = Literal[
+    "not_openpgp",
+    "not_encrypted",
+    "not_for_us",
+    "integrity_missing",
+    "damaged",
+    "not_signed",
+    "several_signatures",
+    "signer_unknown",
+    "signature_weak",
+    "signature_wrong",
+    "signature_future",
+    "signature_expired",
+    "key_expired",
+    "key_revoked",
+    "key_weak",
+    "too_large",
+    "timed_out",
+]
+
+
 class OpenPgpError(Exception):
     """A file or key was refused: a stable code, and a sentence for the partner and the operator."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: Code, detail: str) -> None:
         super().__init__(detail)
-        self.code = code
+        self.code: Code = code
         self.detail = detail
 
 
@@ -51,7 +72,7 @@ class Part:
     flaw: str
     subkey: SignedPublicSubKey | None
 
-    def problem(self, now: datetime) -> tuple[str, str] | None:
+    def problem(self, now: datetime) -> tuple[Code, str] | None:
         """The code and reason for which this key may not be used at `now`, or None."""
         if self.revoked:
             return "key_revoked", f"Key {self.fingerprint} has been revoked."
