@@ -41,5 +41,5 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for name in ("uvicorn.access", "alembic"):
+    for name in ("uvicorn.access", "alembic", "asyncssh"):
         logging.getLogger(name).setLevel(logging.WARNING)  # requests are logged once, by our own middleware

@@ -19,6 +19,14 @@ SUBSCRIBERS: Final[dict[str, tuple[str, ...]]] = {
     "vouchers.changed": ("webhooks.fan_out",),
     # Points moved, were promised or are about to expire: likewise.
     "points.changed": ("webhooks.fan_out",),
+    # A partner's file was kept: it is opened, and what is in it stored.
+    "points.file_received": ("points.open_file",),
+    # Its records are to be credited by one more worker.
+    "points.file_opened": ("points.credit_file",),
+    # It was rejected, or its last record decided: it is answered.
+    "points.file_decided": ("points.answer_file",),
+    # It is time to look at a partner's server.
+    "points.collection_due": ("points.collect_files",),
 }
 
 ONLY_IF: Final[dict[str, str]] = {

@@ -100,6 +100,26 @@ class DriverTx:
 
 
 @asynccontextmanager
+async def session(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of one's own, outside of any transaction: for locks of the session, and `begin_on`.
+
+    Where the block fails it is closed, and its locks with it.
+    """
+    try:
+        async with engine.connect() as plain:
+            await plain.execution_options(isolation_level="AUTOCOMMIT")
+            connection = (await plain.get_raw_connection()).driver_connection
+            assert connection is not None
+            try:
+                yield connection
+            except BaseException:
+                await plain.invalidate()
+                raise
+    except _TRANSLATED as error:
+        raise translated(error) from error
+
+
+@asynccontextmanager
 async def begin_on(connection: asyncpg.Connection) -> AsyncIterator[DriverTx]:
     """A writing transaction on a connection that the caller keeps; it ends as `begin`'s does."""
     try:

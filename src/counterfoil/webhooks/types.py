@@ -30,6 +30,10 @@ EventType = Literal[
     "points.reversed",
     "points.expiring",
     "points.expired",
+    "partner_file.received",
+    "partner_file.rejected",
+    "partner_file.credited",
+    "partner_file.answered",
     "webhook.test",
 ]
 """What an endpoint can be told of. `webhook.test` goes to the endpoint that is tested, and to no other."""

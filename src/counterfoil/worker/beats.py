@@ -17,6 +17,8 @@ from counterfoil.db.transactions import begin, read
 from counterfoil.errors import CounterfoilError
 from counterfoil.linkage.rejoin import rejoin_touched
 from counterfoil.vouchers import campaigns, expiry, reservations
+from counterfoil.worker.crediting import look_after_files
+from counterfoil.worker.points import expire_due, give_notice, settle_due
 
 EVERY_SECONDS: Final = 2.0
 
@@ -79,4 +81,11 @@ async def join_touched(engine: AsyncEngine) -> None:
             joined = await rejoin_touched(tx, now=clock.now())
 
 
-BEATS: Final[tuple[Callable[[AsyncEngine], Awaitable[None]], ...]] = (pass_time, join_touched)
+BEATS: Final[tuple[Callable[[AsyncEngine], Awaitable[None]], ...]] = (
+    pass_time,
+    join_touched,
+    settle_due,
+    expire_due,
+    give_notice,
+    look_after_files,
+)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -22,9 +23,13 @@ from counterfoil.linkage.jobs import analyse_job, give_up_analysis, rejoin_job
 from counterfoil.vouchers.jobs import generate_job, give_up_codes
 from counterfoil.webhooks.addresses import guard
 from counterfoil.webhooks.jobs import fan_out_job, send_webhooks
+from counterfoil.worker.answering import answer_job
 from counterfoil.worker.beats import beat
+from counterfoil.worker.collecting import collect_job
+from counterfoil.worker.crediting import credit_job
 from counterfoil.worker.earning import earn_job
 from counterfoil.worker.housekeeping import keep_house
+from counterfoil.worker.opening import open_job
 
 Handler = Callable[[AsyncEngine, dict[str, Any]], Awaitable[None]]
 
@@ -32,10 +37,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "linkage.rejoin": rejoin_job,
     "linkage.analyse": analyse_job,
     "points.earn": earn_job,
+    "points.open_file": open_job,
+    "points.answer_file": answer_job,
+    "points.collect_files": collect_job,
     "vouchers.generate": generate_job,
     "webhooks.fan_out": fan_out_job,
 }
-"""Every job in `subscriptions.py`, and the function that does it."""
+"""Every job in `subscriptions.py`, and the function that does it; `_handlers` has those that need more."""
 
 GIVEN_UP: Final[dict[str, Handler]] = {
     "linkage.analyse": give_up_analysis,
@@ -45,6 +53,8 @@ GIVEN_UP: Final[dict[str, Handler]] = {
 
 CONCURRENCY: Final = 2
 """Jobs of one kind at a time, over all workers: they are set-based, and the database has few cores."""
+MORE_AT_ONCE: Final = {"points.credit_file": 6, "points.collect_files": 8}
+"""Of these kinds more: the limiter decides how many credit, and looking at a server is waiting."""
 ATTEMPTS: Final = 20
 
 _jobs = Counter("counterfoil_jobs_total", "Jobs run.", ("job", "outcome"))
@@ -83,7 +93,7 @@ async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta)
         queries = Queries(AsyncpgPoolDriver(pool))
         await _take_back(queries)
         queue = QueueManager(queries)
-        for name, handler in HANDLERS.items():
+        for name, handler in _handlers(app, stop).items():
             _register(queue, name, handler, app.engine)
         stopping = asyncio.create_task(_stop_when(stop, queue))
         try:
@@ -94,6 +104,12 @@ async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta)
             )
         finally:
             stopping.cancel()
+
+
+def _handlers(app: App, stop: asyncio.Event) -> dict[str, Handler]:
+    """Every job, with what it needs of this process."""
+    credit = partial(credit_job, guard=guard(app.settings.webhook_allow), stop=stop)
+    return {**HANDLERS, "points.credit_file": credit}
 
 
 async def _take_back(queries: Queries) -> None:
@@ -114,7 +130,7 @@ async def _stop_when(stop: asyncio.Event, queue: QueueManager) -> None:
 def _register(queue: QueueManager, name: str, handler: Handler, engine: AsyncEngine) -> None:
     @queue.entrypoint(
         name,
-        concurrency_limit=CONCURRENCY,
+        concurrency_limit=MORE_AT_ONCE.get(name, CONCURRENCY),
         # A job that fails is kept, and tried again later; one that never succeeds stays to be looked at.
         on_failure="hold",
         executor_factory=lambda parameters: DatabaseRetryEntrypointExecutor(

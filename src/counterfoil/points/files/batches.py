@@ -124,8 +124,8 @@ _BOUNDARY: Final = """
 """Cut between members: two batches that share one would wait for each other. One with more records than
 fit is cut all the same."""
 _INSERT: Final = """
-    INSERT INTO points_batches (file_no, batch_no, from_n, to_n, first_customer, last_customer, worker, attempts,
-                                cut_at)
+    INSERT INTO points_batches (file_no, batch_no, from_n, to_n, first_customer, last_customer, worker,
+                                attempts, cut_at)
     SELECT $1, coalesce((SELECT max(batch_no) FROM points_batches WHERE file_no = $1), 0) + 1, $2, $3,
            a.customer_id, z.customer_id, $4, 1, $5
     FROM points_records a, points_records z
@@ -138,8 +138,9 @@ async def finish(tx: Driven, *, batch: Batch, counts: Counts, transfers: UUID | 
     db = await tx.driver()
     await db.execute(
         """UPDATE points_batches b
-           SET state = 'done', done_at = $3, transfers = $4, error = NULL, credited = $5, credited_points = $6,
-               rejected = $7, rejected_points = $8, duplicate = $9, duplicate_points = $10,
+           SET state = 'done', done_at = $3, transfers = $4, error = NULL, credited = $5,
+               credited_points = $6, rejected = $7, rejected_points = $8, duplicate = $9,
+               duplicate_points = $10,
                points = (SELECT coalesce(sum(r.points), 0) FROM points_records r
                          WHERE r.file_no = $1 AND r.n >= b.from_n AND r.n < b.to_n)
            WHERE b.file_no = $1 AND b.batch_no = $2""",
@@ -187,8 +188,18 @@ async def observe(
         *(batch.file_no, batch.batch_no, seen.seconds, error and json.dumps(error)),
     )
     for worker in range(before.workers, decision.workers):
-        await publish(tx, "points.file_opened", {"file_no": batch.file_no, "worker": worker})
+        await call_worker(tx, file_no=batch.file_no, worker=worker)
     return decision
+
+
+async def call_worker(tx: Driven, *, file_no: int, worker: int) -> None:
+    """Have a job be this worker of the file; one that is called twice does no harm."""
+    await publish(tx, "points.file_opened", {"file_no": file_no, "worker": worker})
+
+
+async def call_answer(tx: Driven, *, file_no: int) -> None:
+    """Have the file answered; called twice, it is answered once."""
+    await publish(tx, "points.file_decided", {"file_no": file_no})
 
 
 async def running(tx: Driven, *, file_no: int) -> int:
@@ -227,7 +238,7 @@ async def decide(tx: Driven, *, file_no: int, now: datetime) -> bool:
         *(file_no, now),
     )
     if closed:
-        await publish(tx, "points.file_decided", {"file_no": file_no})
+        await call_answer(tx, file_no=file_no)
     return closed is True
 
 

@@ -73,14 +73,13 @@ def _ended(data: bytes, first_line: int) -> bytes:
     if (at := data.find(b"\0")) >= 0:
         line = first_line + data.count(b"\n", 0, at)
         raise FileFaultError(f"Line {line} has a NUL byte.", code="file_nul_byte", line=line)
-    text = data if data.endswith(b"\n") else data + b"\n"
-    if b"\r" in text:
-        text = text.replace(b"\r\n", b"\n")
-        if (at := text.find(b"\r")) >= 0:
-            line = first_line + text.count(b"\n", 0, at)
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+        if (at := data.find(b"\r")) >= 0:
+            line = first_line + data.count(b"\n", 0, at)
             detail = f"Line {line} has a carriage return that ends no line."
             raise FileFaultError(detail, code="file_line_ending_wrong", line=line)
-    return text
+    return data if data.endswith(b"\n") else data + b"\n"
 
 
 def _decoded(text: bytes, first_line: int, encoding: str) -> str:

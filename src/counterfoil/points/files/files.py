@@ -109,10 +109,16 @@ async def receive(
             VALUES (:file_id, :merchant_id, :partner_id, :name, :via, :now, :size, :digest, :modified_at)
             RETURNING {COLUMNS}""",
         {
-            "file_id": new_id(), "merchant_id": merchant_id, "partner_id": partner_id, "via": via,
-            "name": name[:LONGEST_NAME], "size": size, "digest": digest, "now": now,
+            "file_id": new_id(),
+            "merchant_id": merchant_id,
+            "partner_id": partner_id,
+            "via": via,
+            "name": name[:LONGEST_NAME],
+            "size": size,
+            "digest": digest,
+            "now": now,
             "modified_at": modified_at,
-        },  # fmt: skip
+        },
     )
     assert row is not None
     await keep(tx, file_no=row.file_no, kind="received", path=path)
@@ -156,7 +162,8 @@ async def parts(tx: ReadTx, *, file_no: int, kind: PartKind) -> AsyncIterator[by
     part_no = 0
     while True:
         content = await tx.scalar(
-            "SELECT content FROM points_file_parts WHERE file_no = :file_no AND kind = :kind AND part_no = :n",
+            """SELECT content FROM points_file_parts
+               WHERE file_no = :file_no AND kind = :kind AND part_no = :n""",
             {"file_no": file_no, "kind": kind, "n": part_no},
         )
         if content is None:

@@ -44,7 +44,7 @@ _PUBLIC: Final = "fingerprint, kind, public_key, added_at, retired_at"
 
 
 def read_public(kind: KeyKind, text: str, *, now: datetime) -> tuple[str, str]:
-    """The fingerprint of a partner's key and its text to keep; `InvalidError` for what is none, or is weak."""
+    """The fingerprint of a partner's key and the text to keep; `InvalidError` for what is none, or weak."""
     if kind == "ssh":
         line = ssh_keys.public_line(ssh_keys.read_public_key(text))
         return ssh_keys.fingerprint(line), line
@@ -56,26 +56,29 @@ def read_public(kind: KeyKind, text: str, *, now: datetime) -> tuple[str, str]:
 async def add(
     tx: Tx, *, merchant_id: UUID, partner_id: str, kind: KeyKind, text: str, now: datetime
 ) -> PublicKey:
-    """Pin a public key of a partner; one that was retired, or comes anew with a later end, is in use again."""
+    """Pin a public key of a partner; one that was retired, or has got a later end, is in use again."""
     fingerprint, public_key = read_public(kind, text, now=now)
     row = await tx.first(
-        f"""INSERT INTO points_partner_keys (merchant_id, partner_id, fingerprint, kind, public_key, added_at)
+        f"""INSERT INTO points_partner_keys (merchant_id, partner_id, fingerprint, kind, public_key,
+                                              added_at)
             VALUES (:merchant_id, :partner_id, :fingerprint, :kind, :public_key, :now)
             ON CONFLICT (merchant_id, partner_id, fingerprint)
             DO UPDATE SET public_key = excluded.public_key, retired_at = NULL
             RETURNING {_PUBLIC}""",
         {
-            "merchant_id": merchant_id, "partner_id": partner_id, "fingerprint": fingerprint, "kind": kind,
-            "public_key": public_key, "now": now,
-        },  # fmt: skip
+            "merchant_id": merchant_id,
+            "partner_id": partner_id,
+            "fingerprint": fingerprint,
+            "kind": kind,
+            "public_key": public_key,
+            "now": now,
+        },
     )
     assert row is not None
     return PublicKey(**row._mapping)
 
 
-async def retire(
-    tx: Tx, *, merchant_id: UUID, partner_id: str, fingerprint: str, now: datetime
-) -> PublicKey:
+async def retire(tx: Tx, *, merchant_id: UUID, partner_id: str, fingerprint: str, now: datetime) -> PublicKey:
     """Trust a key no longer. `NotFoundError` (`partner_key_not_found`)."""
     row = await tx.first(
         f"""UPDATE points_partner_keys SET retired_at = coalesce(retired_at, :now)
@@ -95,7 +98,8 @@ async def list_of(tx: ReadTx, *, merchant_id: UUID, partner_id: str) -> list[Pub
     """All keys of a partner, newest first."""
     rows = await tx.all(
         f"""SELECT {_PUBLIC} FROM points_partner_keys
-            WHERE merchant_id = :merchant_id AND partner_id = :partner_id ORDER BY added_at DESC, fingerprint""",
+            WHERE merchant_id = :merchant_id AND partner_id = :partner_id
+            ORDER BY added_at DESC, fingerprint""",
         {"merchant_id": merchant_id, "partner_id": partner_id},
     )
     return [PublicKey(**row._mapping) for row in rows]
@@ -123,6 +127,14 @@ async def own(tx: ReadTx, *, merchant_id: UUID, kind: KeyKind) -> list[OwnKey]:
     return [OwnKey(**row._mapping) for row in rows]
 
 
+async def client_key(tx: ReadTx, *, merchant_id: UUID) -> str:
+    """The private key that we sign in with at partners' servers. `ConflictError` (`own_key_missing`)."""
+    found = await own(tx, merchant_id=merchant_id, kind="ssh")
+    if not found:
+        raise ConflictError("We have no key to sign in with; make one first.", code="own_key_missing")
+    return found[0].secret_key
+
+
 async def make(tx: Tx, *, merchant_id: UUID, kind: KeyKind, name: str, now: datetime) -> OwnKey:
     """A new key of ours, used from now on; the ones before still open what was made for them."""
     if kind == "ssh":
@@ -135,9 +147,13 @@ async def make(tx: Tx, *, merchant_id: UUID, kind: KeyKind, name: str, now: date
         """INSERT INTO points_own_keys (merchant_id, fingerprint, kind, secret_key, public_key, made_at)
            VALUES (:merchant_id, :fingerprint, :kind, :secret, :public, :now)""",
         {
-            "merchant_id": merchant_id, "fingerprint": fingerprint, "kind": kind, "secret": secret,
-            "public": public, "now": now,
-        },  # fmt: skip
+            "merchant_id": merchant_id,
+            "fingerprint": fingerprint,
+            "kind": kind,
+            "secret": secret,
+            "public": public,
+            "now": now,
+        },
     )
     return OwnKey(fingerprint, kind, secret, public)
 

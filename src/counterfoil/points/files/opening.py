@@ -49,7 +49,8 @@ class Content:
                    FROM records r LEFT JOIN doubles d ON d.reference = r.reference
                    ORDER BY r.customer_id, r.line"""
             )
-            yield from found.to_arrow_reader(AT_ONCE)
+            reader: pa.RecordBatchReader = found.to_arrow_reader(AT_ONCE)
+            yield from reader
 
 
 def open_content(path: Path, partner: Partner, *, workspace: Path, now: datetime) -> Content:
@@ -66,14 +67,14 @@ def open_content(path: Path, partner: Partner, *, workspace: Path, now: datetime
             db.execute(f"CREATE TABLE records AS {_RULED}", _limits(partner.terms, reader.header))
             _compare(reader.trailer, reader.counted)
             db.execute(_DOUBLES)
-            problems = db.execute(_PROBLEMS).to_arrow_table().to_pylist()
+            found: pa.Table = db.execute(_PROBLEMS).to_arrow_table()
             broken = dict(db.execute(_BROKEN).fetchall())
     for rule in sorted(partner.terms.reject_file_on & broken.keys()):
         raise FileFaultError(
             f"{broken[rule]:,} of its records break the rule {rule}, which rejects the whole file.",
             code="record_" + rule,
         )
-    return Content(reader.header, reader.counted, problems, broken, at)
+    return Content(reader.header, reader.counted, found.to_pylist(), broken, at)
 
 
 _RULED: Final = """
@@ -94,7 +95,8 @@ _DOUBLES: Final = """
     SELECT reference, min(line) AS line FROM records WHERE reference IS NOT NULL
     GROUP BY reference HAVING count(*) > 1"""
 _PROBLEMS: Final = f"""
-    SELECT line, field, fault AS code FROM records WHERE fault IS NOT NULL ORDER BY line LIMIT {MOST_PROBLEMS}"""
+    SELECT line, field, fault AS code FROM records WHERE fault IS NOT NULL
+    ORDER BY line LIMIT {MOST_PROBLEMS}"""
 _BROKEN: Final = """
     SELECT fault, count(*) FROM records WHERE fault IS NOT NULL GROUP BY fault
     UNION ALL
@@ -161,5 +163,3 @@ def _database(path: Path) -> duckdb.DuckDBPyConnection:
         "enable_external_access": False,
     }
     return duckdb.connect(str(path), config=config)
-
-

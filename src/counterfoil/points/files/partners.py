@@ -82,10 +82,15 @@ async def add(
                     :source_no, :last, :now, :now)
             ON CONFLICT DO NOTHING RETURNING {_COLUMNS}""",
         {
-            "merchant_id": merchant_id, "partner_id": partner_id, "name": name, "source_no": source_no,
-            "terms": terms.model_dump_json(), "layout": layout.model_dump_json(),
-            "last": first_sequence - 1, "now": now,
-        },  # fmt: skip
+            "merchant_id": merchant_id,
+            "partner_id": partner_id,
+            "name": name,
+            "source_no": source_no,
+            "terms": terms.model_dump_json(),
+            "layout": layout.model_dump_json(),
+            "last": first_sequence - 1,
+            "now": now,
+        },
     )
     if row is None:
         raise ConflictError(f"There is a partner {partner_id!r} already.", code="partner_exists")
@@ -117,9 +122,14 @@ async def change(
                 collected_at = CASE WHEN CAST(:terms AS jsonb) IS NULL THEN collected_at END
             WHERE merchant_id = :merchant_id AND partner_id = :partner_id RETURNING {_COLUMNS}""",
         {
-            "merchant_id": merchant_id, "partner_id": partner_id, "name": name, "state": state, "now": now,
-            "terms": terms and terms.model_dump_json(), "layout": layout and layout.model_dump_json(),
-        },  # fmt: skip
+            "merchant_id": merchant_id,
+            "partner_id": partner_id,
+            "name": name,
+            "state": state,
+            "now": now,
+            "terms": terms and terms.model_dump_json(),
+            "layout": layout and layout.model_dump_json(),
+        },
     )
     if row is None:
         raise _unknown(partner_id)

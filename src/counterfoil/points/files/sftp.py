@@ -77,6 +77,14 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     done: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
     """Where files go that we have; None leaves them where they are."""
 
+    def __post_init__(self) -> None:
+        """A key that cannot be used is told when the server is described, not when it is called."""
+        for line in self.host_keys:
+            try:
+                read_public_key(line)
+            except InvalidError as error:
+                raise ValueError(error.detail) from error
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
-from counterfoil.db.outbox import publish
 from counterfoil.db.transactions import ReadTx, Tx
+from counterfoil.points.files import batches
 from counterfoil.points.files.faults import FileFaultError
 from counterfoil.points.files.files import File
 from counterfoil.points.files.opening import Content
@@ -97,29 +97,34 @@ async def accept(
                hash_total = :hash_total
            WHERE file_no = :file_no""",
         {
-            "file_no": file.file_no, "signer": signer, "digest": content_digest, "now": now,
-            "header": _header_json(content.header), "problems": json.dumps(content.problems),
-            "broken": json.dumps(content.broken), "sequence": content.header.sequence,
-            "records": content.totals.record_count, "points": content.totals.points_total,
+            "file_no": file.file_no,
+            "signer": signer,
+            "digest": content_digest,
+            "now": now,
+            "header": _header_json(content.header),
+            "problems": json.dumps(content.problems),
+            "broken": json.dumps(content.broken),
+            "sequence": content.header.sequence,
+            "records": content.totals.record_count,
+            "points": content.totals.points_total,
             "hash_total": content.totals.hash_total,
-        },  # fmt: skip
+        },
     )
-    await publish(tx, "points.file_opened", {"file_no": file.file_no, "worker": 0})
+    await batches.call_worker(tx, file_no=file.file_no, worker=0)
     return True
 
 
-async def repeat(
-    tx: Tx, *, file: File, of: int, signer: str, content_digest: bytes, now: datetime
-) -> None:
+async def repeat(tx: Tx, *, file: File, of: int, signer: str, content_digest: bytes, now: datetime) -> None:
     """Note that a file came before: it is answered as that one was, or will be."""
     await tx.execute(
         """UPDATE points_files f
-           SET state = 'repeated', repeats = :of, signer = :signer, content_digest = :digest, header = o.header,
-               sequence = o.sequence, opened_at = :now, decided_at = :now, answer_after = :now
+           SET state = 'repeated', repeats = :of, signer = :signer, content_digest = :digest,
+               header = o.header, sequence = o.sequence, opened_at = :now, decided_at = :now,
+               answer_after = :now
            FROM points_files o WHERE f.file_no = :file_no AND f.state = 'received' AND o.file_no = :of""",
         {"file_no": file.file_no, "of": of, "signer": signer, "digest": content_digest, "now": now},
     )
-    await publish(tx, "points.file_decided", {"file_no": file.file_no})
+    await batches.call_answer(tx, file_no=file.file_no)
 
 
 async def reject(
@@ -145,13 +150,18 @@ async def reject(
            WHERE f.file_no = :file_no AND f.state = 'received'
              AND p.merchant_id = f.merchant_id AND p.partner_id = f.partner_id""",
         {
-            "file_no": file.file_no, "reason": reason, "detail": detail, "now": now, "signer": signer,
-            "problems": json.dumps(problems or []), "digest": content_digest,
+            "file_no": file.file_no,
+            "reason": reason,
+            "detail": detail,
+            "now": now,
+            "signer": signer,
+            "problems": json.dumps(problems or []),
+            "digest": content_digest,
             "header": _header_json(header) if header else None,
             "sequence": header.sequence if header else None,
-        },  # fmt: skip
+        },
     )
-    await publish(tx, "points.file_decided", {"file_no": file.file_no})
+    await batches.call_answer(tx, file_no=file.file_no)
 
 
 def _header_json(header: Header) -> str:
@@ -194,9 +204,8 @@ async def _encoded(file_no: int, records: Iterator[pa.RecordBatch]) -> AsyncIter
 async def _check_members(tx: Tx, file: File, partner: Partner) -> None:
     if not partner.terms.reject_file_on & {"not_found", "closed"}:
         return
-    for rule, number in await tx.all(
-        _UNKNOWN_MEMBERS, {"file_no": file.file_no, "merchant_id": file.merchant_id}
-    ):
+    found = await tx.all(_UNKNOWN_MEMBERS, {"file_no": file.file_no, "merchant_id": file.merchant_id})
+    for rule, number in [(row.rule, row.number) for row in found]:
         if rule in partner.terms.reject_file_on:
             raise FileFaultError(
                 f"{number:,} of its records break the rule {rule}, which rejects the whole file.",
@@ -211,9 +220,10 @@ async def _take_sequence(tx: Tx, header: Header, partner: Partner) -> None:
            WHERE merchant_id = :merchant_id AND partner_id = :partner_id AND last_sequence = :sequence - 1
            RETURNING true""",
         {
-            "merchant_id": partner.merchant_id, "partner_id": partner.partner_id,
+            "merchant_id": partner.merchant_id,
+            "partner_id": partner.partner_id,
             "sequence": header.sequence,
-        },  # fmt: skip
+        },
     )
     if not taken:
         raise FileFaultError(

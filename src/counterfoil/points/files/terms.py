@@ -57,8 +57,10 @@ class Terms(BaseModel):
     """How long before the day of the file's header a record may have occurred."""
     days_ahead: Annotated[int, Field(strict=True, ge=0, le=365)] = 0
     """How long after it."""
-    offers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(max_length=1000)]\
-        | None = None
+    offers: (
+        Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(max_length=1000)]
+        | None
+    ) = None
     """The offer codes that are known. None: any, or none."""
     reject_file_on: Annotated[frozenset[Rule], Field(max_length=20)] = frozenset()
     """Rules that reject the whole file as soon as one record breaks them; others reject that record only."""

@@ -48,7 +48,7 @@ class Tally:
         self._records += len(customer_id)
         self._points += sum_exactly(points)
         self._hash = (self._hash + hash_total(customer_id)) % HASH_MODULUS
-        if abs(self._points) > INT64_MAX:
+        if not -INT64_MAX - 1 <= self._points <= INT64_MAX:
             detail = "The points of the file add up to more than 64 bits hold."
             raise FileFaultError(detail, code="file_points_out_of_range")
 

@@ -52,10 +52,7 @@ def parse_integer(field: FieldLayout, text: str) -> int:
 
 def parse_date(field: FieldLayout, text: str) -> date:
     """A date that is written exactly as the layout's format writes it."""
-    found = datetime.strptime(text, field.format).date()  # noqa: DTZ007 - a day has no zone
-    if found.strftime(field.format) != text:
-        raise ValueError(f"is not written as {field.format}")
-    return found
+    return _read_as(field, text).date()
 
 
 def format_date(field: FieldLayout, value: date) -> str:
@@ -66,10 +63,19 @@ def format_date(field: FieldLayout, value: date) -> str:
     return text
 
 
-def _parse_time(field: FieldLayout, text: str) -> datetime:
-    found = datetime.strptime(text, field.format)  # noqa: DTZ007 - the layout says its zone
+def _read_as(field: FieldLayout, text: str) -> datetime:
+    """A moment without a zone, unless the text has one; `strptime` alone takes more than is written."""
+    try:
+        found = datetime.strptime(text, field.format)  # noqa: DTZ007 - the layout says its zone
+    except ValueError as error:
+        raise ValueError(f"is no date written as {field.format}") from error
     if found.strftime(field.format) != text:
-        raise ValueError(f"is not written as {field.format}")
+        raise ValueError(f"is no date written as {field.format}")
+    return found
+
+
+def _parse_time(field: FieldLayout, text: str) -> datetime:
+    found = _read_as(field, text)
     zoned = found if found.tzinfo else found.replace(tzinfo=_zone(field))
     try:
         return zoned.astimezone(UTC)

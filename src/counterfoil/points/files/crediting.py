@@ -1,0 +1,110 @@
+"""Crediting a batch in our own ledger: locked, decided, posted and noted in one transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from counterfoil.db.transactions import Driven
+from counterfoil.points import ledger
+from counterfoil.points.files import batches
+from counterfoil.points.files.batches import Batch, Counts
+from counterfoil.points.files.partners import Partner
+
+_ARGUMENT: Final = "($3::bigint[])"
+"""The file, the first record, the one after the last, the partner's account, the seconds of the expiry."""
+_IN_BATCH: Final = f"r.file_no = {_ARGUMENT}[1] AND r.n >= {_ARGUMENT}[2] AND r.n < {_ARGUMENT}[3]"
+_ENTRIES: Final = f"""
+    SELECT (r.n - {_ARGUMENT}[2])::int AS n, r.customer_id, {_ARGUMENT}[4] AS source_no, r.reference,
+           r.points,
+           to_timestamp({_ARGUMENT}[5]) AS expires_at, false AS pending, NULL::timestamptz AS due_at,
+           NULL::text AS order_id, NULL::bigint AS amount_minor, NULL::text AS note, NULL::uuid AS reverses,
+           NULL::uuid AS settles
+    FROM points_records r WHERE {_IN_BATCH} AND r.fault IS NULL AND r.first_line IS NULL"""
+_OUTCOMES: Final = f""",
+    results AS (
+        INSERT INTO points_results (file_no, n, status, code, transfer_id)
+        SELECT {_ARGUMENT}[1], {_ARGUMENT}[2] + n,
+               CASE WHEN failed IS NULL AND earlier IS NULL THEN 'rejected' ELSE 'duplicate' END,
+               CASE WHEN failed IS NOT NULL THEN failed
+                    WHEN earlier IS NULL THEN why
+                    WHEN (earlier->>'customer_id', (earlier->>'points')::bigint) = (customer_id, points)
+                    THEN 'credited' ELSE 'reference_reused' END,
+               (earlier->>'transfer_id')::uuid
+        FROM refused)
+    SELECT (SELECT count(*) FROM granted) AS credited,
+           (SELECT coalesce(sum(points), 0) FROM granted)::bigint AS credited_points,
+           count(*) FILTER (WHERE new) AS rejected,
+           coalesce(sum(points) FILTER (WHERE new), 0)::bigint AS rejected_points,
+           count(*) FILTER (WHERE NOT new) AS duplicate,
+           coalesce(sum(points) FILTER (WHERE NOT new), 0)::bigint AS duplicate_points
+    FROM (SELECT points, failed IS NULL AND earlier IS NULL AS new FROM refused) r"""
+_LOCK: Final = """
+    SELECT count(*) FROM (
+        SELECT a.account_no FROM points_accounts a
+        JOIN (SELECT DISTINCT customer_id FROM points_records
+              WHERE file_no = $2 AND n >= $3 AND n < $4 AND fault IS NULL AND first_line IS NULL) r
+          ON a.merchant_id = $1 AND a.source IS NULL AND a.name = r.customer_id
+        ORDER BY a.account_no FOR NO KEY UPDATE OF a) locked"""
+_AT_FAULT: Final = """
+    SELECT count(*) FILTER (WHERE fault IS NOT NULL) AS rejected,
+           coalesce(sum(points) FILTER (WHERE fault IS NOT NULL), 0)::bigint AS rejected_points,
+           count(*) FILTER (WHERE fault IS NULL) AS duplicate,
+           coalesce(sum(points) FILTER (WHERE fault IS NULL), 0)::bigint AS duplicate_points
+    FROM points_records
+    WHERE file_no = $1 AND n >= $2 AND n < $3 AND (fault IS NOT NULL OR first_line IS NOT NULL)"""
+
+
+async def credit(
+    tx: Driven,
+    *,
+    partner: Partner,
+    batch: Batch,
+    limit: int | None,
+    expires_at: datetime | None,
+    now: datetime,
+) -> Counts | None:
+    """Credit a batch; None where it is done already. `limit`: how high a balance may rise.
+
+    Records that break a rule by themselves and repetitions of a line are left out; what the ledger refuses is
+    noted with its reason, and a reference of an earlier file gets the first result again.
+    """
+    if not await batches.lock(tx, batch=batch):
+        return None
+    db = await tx.driver()
+    await db.execute(_LOCK, partner.merchant_id, batch.file_no, batch.from_n, batch.to_n)
+    first_id = ledger.first_of_batch()
+    (row,) = await ledger.post_from(
+        db,
+        merchant_id=partner.merchant_id,
+        now=now,
+        argument=[
+            *(batch.file_no, batch.from_n, batch.to_n, partner.source_no),
+            int(expires_at.timestamp()) if expires_at else None,
+        ],
+        limit=limit,
+        entries=_ENTRIES,
+        outcomes=_OUTCOMES,
+        first_id=first_id,
+    )
+    counts = with_faults(Counts(**row), await at_fault(db, batch))
+    await batches.finish(tx, batch=batch, counts=counts, transfers=first_id, now=now)
+    return counts
+
+
+async def at_fault(db: asyncpg.Connection, batch: Batch) -> asyncpg.Record:
+    """How many of a batch's records are not to be credited whatever happens, and their points."""
+    row: asyncpg.Record = await db.fetchrow(_AT_FAULT, batch.file_no, batch.from_n, batch.to_n)
+    return row
+
+
+def with_faults(counts: Counts, at_fault: asyncpg.Record) -> Counts:
+    """What came of those that were to be credited, and the others."""
+    return Counts(
+        counts.credited,
+        counts.credited_points,
+        *(counts.rejected + at_fault["rejected"], counts.rejected_points + at_fault["rejected_points"]),
+        *(counts.duplicate + at_fault["duplicate"], counts.duplicate_points + at_fault["duplicate_points"]),
+    )
