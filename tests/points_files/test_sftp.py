@@ -397,6 +397,8 @@ def test_a_server_without_a_pinned_key_cannot_be_described() -> None:
     described = {"host": "h", "user": "u", "host_keys": [], "incoming": "/out", "responses": "/in"}
     with pytest.raises(msgspec.ValidationError, match="host_keys"):
         msgspec.convert(described, Server)
+    with pytest.raises(msgspec.ValidationError, match="as one line"):
+        msgspec.convert({**described, "host_keys": ["SHA256:abc"]}, Server)
 
 
 async def test_a_private_key_that_is_none_is_a_word_to_the_operator(simple: Partner) -> None:
