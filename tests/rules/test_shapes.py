@@ -67,7 +67,8 @@ def test_nothing_names_a_host_from_which_packages_come() -> None:
 
 def test_a_rooms_files_are_of_the_known_sorts_or_nouns() -> None:
     for path in trees():
-        room, _, name = path.removesuffix(".py").partition("/")
+        room, _, inside = path.removesuffix(".py").partition("/")
+        name = inside.rpartition("/")[2]
         if room in {
             "access",
             "customers",
