@@ -2,13 +2,13 @@
 
     python benchmarks/limiter.py --quick                       # five seeds, some seconds
     python benchmarks/limiter.py --plot limiter.svg            # thirty seeds, and a picture of one run
-    python benchmarks/limiter.py --real --json out.json        # and a real HTTP server: about three minutes
+    python benchmarks/limiter.py --real --json out.json        # and a real HTTP server: two more minutes
 
-Five crediting systems in virtual time (`_crediting.py`), each at full capacity for 300 batches, at half of it
-for 300 and at full again. The best fixed setting is found by a sweep of workers and batch sizes, for the whole
-run and for each phase by itself: the latter knows the capacity beforehand. With `--real` the same over HTTP,
-by the client that credits, against the loyalty system of the tests; batches are a tenth as large, as server
-and client share a machine.
+Five crediting systems in virtual time (`_crediting.py`), each at full capacity for 300 batches, at half of
+it for 300 and at full again. The best fixed setting is found by a sweep of workers and batch sizes, for the
+whole run and for each phase by itself: the latter knows the capacity beforehand. With `--real` the same over
+HTTP, by the client that credits, against the loyalty system of the tests; batches are a tenth as large, as
+server and client share a machine.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ level; the limit rises and falls so that batches take more than that, but less t
 - A refusal or a timeout cuts the limit at once, and for a while it does not go back to where that happened.
 - High latency can mean a longer queue or a slower system. If a cut does not help, and now and then anyhow,
   only `workers_min` batches run for a moment: the *probe*, the only thing that raises the unloaded level. So
-  it does not creep up under a load that lasts, and follows where the system has become slower for good. A
-  faster one shows in any batch.
+  it does not creep up under a load that lasts, and follows where the system has become slower for good. One
+  that has become faster shows in any batch; then a probe says how fast.
 
 After TCP Vegas (Brakmo, O'Malley, Peterson 1994: the least delay seen is the measure, and the rates expected
 and reached are compared), Gradient2 of Netflix's concurrency-limits (the limit times a bounded quotient of
@@ -72,8 +72,9 @@ FOLLOWING: Final = 0.3
 """How far the unloaded level follows a round that was faster, or a batch that ran alone."""
 CHANCE: Final = 1.1
 """A round that is faster by less than this says nothing, or chance would lower the level round by round."""
-MUCH: Final = 0.35
-"""A round that is faster by this part is believed at once."""
+MUCH: Final = 0.25
+"""A round that is faster by this part calls for a probe, `LEAST_BETWEEN` batches after the last at least."""
+LEAST_BETWEEN: Final = 40
 NEWS: Final = 0.25
 """A probe that differs by more than this part is believed; another one halfway."""
 
@@ -253,16 +254,16 @@ def _decide(state: State, bounds: Bounds) -> tuple[State, Why]:
     used = state.used * 2 >= len(state.round)
     per_record = latency / state.batch_size
     unloaded = per_record if state.unloaded is None else state.unloaded
-    if per_record < (1 - MUCH) * unloaded and used:
-        unloaded = per_record
-    elif per_record * CHANCE < unloaded and used:
+    faster = used and per_record < (1 - MUCH) * unloaded
+    if used and per_record * CHANCE < unloaded:
         unloaded += FOLLOWING * (per_record * CHANCE - unloaded)
     state = replace(state, latency=latency, unloaded=unloaded, round=(), used=0)
     strain = latency / (unloaded * bounds.batch_size_max) / _aim(bounds)
     if strain > 1 + BAND:
         return _lower(state, strain, bounds)
     state = replace(state, high=0)
-    if per_record > 1.1 * unloaded and state.since_probe >= PROBE_EVERY:
+    due = per_record > CHANCE * unloaded and state.since_probe >= PROBE_EVERY
+    if due or (faster and state.workers > bounds.workers_min and state.since_probe >= LEAST_BETWEEN):
         return _begin_probe(state, bounds), "probing"
     if strain > 1 - BAND:
         return replace(state, pace=SLOW_PACE), "steady"
