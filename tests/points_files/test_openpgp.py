@@ -274,6 +274,18 @@ async def test_a_file_larger_than_any_message_allowed_is_not_even_read(desk: Des
     assert await desk.code(source) == "too_large"
 
 
+async def test_trouble_of_our_own_is_not_blamed_on_the_message(desk: Desk, keys: Keys) -> None:
+    source = desk.file(await desk.sealed(PLAIN))
+    with pytest.raises(RuntimeError, match="No such file or directory"):
+        await openpgp.open_message(
+            source,
+            desk.home / "missing" / "plain",
+            own_keys=[keys.us.secret],
+            signers=[keys.bank.public],
+            now=now(),
+        )
+
+
 async def test_compression_in_compression_harms_nobody(desk: Desk, keys: Keys) -> None:
     packets = signed(PLAIN, keys.bank)
     for _ in range(3000):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from openpgp.composed import SignedPublicKey
+from openpgp.packet import PacketParser, Signature
 
 from counterfoil.clock import now
 from counterfoil.errors import InvalidError
@@ -76,6 +78,21 @@ class Bank:
 
 def names(home: Path) -> set[str]:
     return {path.name for path in home.iterdir()}
+
+
+def without_back_signatures(armored: str) -> str:
+    """The key without that part of its signatures which is not signed: there gpg puts the back signature."""
+    key = b""
+    for packet in PacketParser(SignedPublicKey.from_armor(armored)[0].to_bytes()):
+        if not isinstance(packet.value, Signature):
+            key += packet.to_bytes()
+            continue
+        body = packet.value.to_bytes()
+        start = 6 + int.from_bytes(body[4:6], "big")
+        after = start + 2 + int.from_bytes(body[start : start + 2], "big")
+        body = body[:start] + b"\0\0" + body[after:]
+        key += b"\xc2\xff" + len(body).to_bytes(4, "big") + body
+    return SignedPublicKey.from_bytes(key).to_armored()
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +296,16 @@ async def test_a_revoked_signing_subkey_is_refused(bank: Bank, tmp_path: Path) -
     with pytest.raises(OpenPgpError) as refusal:
         await bank.open(tmp_path, bank.gpg.export_public(key))
     assert refusal.value.code == "key_revoked"
+
+
+async def test_a_signing_subkey_that_did_not_agree_to_its_primary_is_refused(
+    bank: Bank, tmp_path: Path
+) -> None:
+    (tmp_path / "plain").write_bytes(PLAIN)
+    bank.gpg.encrypt_sign(tmp_path / "plain", tmp_path / "message", bank.us.fingerprint, signer=bank.split)
+    with pytest.raises(OpenPgpError) as refusal:
+        await bank.open(tmp_path, without_back_signatures(bank.gpg.export_public(bank.split)))
+    assert refusal.value.code == "key_weak"
 
 
 async def test_a_signature_from_the_future_is_refused(bank: Bank, tmp_path: Path) -> None:

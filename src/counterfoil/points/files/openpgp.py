@@ -19,8 +19,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from counterfoil.points.files.openpgp_keys import KeyFacts, KeyPair, check_key, make_key, read_key
 from counterfoil.points.files.openpgp_policy import OpenPgpError, at
 
@@ -38,8 +36,7 @@ __all__ = [
 ]
 
 MiB: Final = 1024 * 1024
-
-_log = structlog.get_logger(__name__)
+_FAULTS: Final = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,7 @@ async def _ask(request: bytes, seconds: int) -> dict[str, Any]:
     # The child finds the packages where this process does, and gets nothing else of its environment.
     environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "LC_ALL": "C.UTF-8"}
     child = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment
+        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True
     )
     try:
         async with asyncio.timeout(seconds):
@@ -164,13 +161,12 @@ async def _end(child: Process) -> None:
         await child.wait()
 
 
-def _death(status: int, complaint: str) -> OpenPgpError:
-    """What the end of a child that gave no answer says about its message."""
+def _death(status: int, complaint: str) -> Exception:
+    """What the end of a child that gave no answer says: of its message, or of trouble of our own."""
     if status == -signal.SIGXCPU:
         return OpenPgpError("timed_out", "The message took more processor time than is allowed.")
-    if "memory allocation" in complaint or "MemoryError" in complaint or status == -signal.SIGKILL:
+    if status == -signal.SIGKILL or "memory allocation" in complaint:
         return OpenPgpError("too_large", "The message needs more memory than is allowed.")
-    if "File too large" in complaint:
-        return OpenPgpError("too_large", "The content is larger than is allowed.")
-    _log.error("openpgp_child_failed", status=status, complaint=complaint[-2000:])
-    return OpenPgpError("damaged", "The message could not be read: it is damaged, or made to do harm.")
+    if -status in _FAULTS:
+        return OpenPgpError("damaged", "The message is damaged, or made to do harm.")
+    return RuntimeError(f"The process for OpenPGP ended with {status}: {complaint[-2000:]}")

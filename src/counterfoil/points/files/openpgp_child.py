@@ -2,7 +2,7 @@
 
 It reads one JSON request from standard input (so that no secret stands in arguments or the environment),
 limits itself, and writes one JSON answer: `{"ok": {..}}` or `{"error": [code, detail]}`. Native code that
-aborts takes only this process with it.
+aborts takes only this process with it. Any other end is our own trouble, not the message's.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ def main() -> None:
         answer = {"error": [error.code, error.detail]}
     except MemoryError:
         answer = {"error": ["too_large", "The message needs more memory than is allowed."]}
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of native code; its class cannot be imported
+            raise
+        answer = {"error": ["damaged", "The message is damaged, or made to do harm."]}
     json.dump(answer, sys.stdout)
 
 
@@ -64,16 +68,18 @@ def _limit(request: dict[str, Any]) -> None:
     if os.getppid() != request["parent"]:
         sys.exit(1)
     os.umask(0o077)
-    for what, limit in (
-        (resource.RLIMIT_AS, request["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, request["file_bytes"]),
-        (resource.RLIMIT_CPU, request["seconds"]),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 32),
+    seconds = request["seconds"]
+    for what, soft, hard in (
+        (resource.RLIMIT_AS, request["memory_bytes"], request["memory_bytes"]),
+        (resource.RLIMIT_FSIZE, request["file_bytes"], request["file_bytes"]),
+        (resource.RLIMIT_CPU, seconds, seconds + 1),  # the first ends it by a signal that tells why
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NOFILE, 32, 32),
     ):
-        hard = resource.getrlimit(what)[1]
-        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (most, most))
+        ceiling = resource.getrlimit(what)[1]
+        if ceiling == resource.RLIM_INFINITY:
+            ceiling = hard
+        resource.setrlimit(what, (min(soft, ceiling), min(hard, ceiling)))
 
 
 def open_message(request: dict[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,8 @@ def read_key(armored: str, *, now: datetime) -> KeyFacts:
         key = keys[0]
         certificate = key if isinstance(key, SignedPublicKey) else key.to_public_key()
         parts = read_parts(certificate, now=now)
+    except OpenPgpError as error:
+        raise _unreadable(error.detail) from error
     except PgpError as error:
         raise _unreadable(f"{error}.") from error
     if isinstance(key, SignedSecretKey) and _locked(key):

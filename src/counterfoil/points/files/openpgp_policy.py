@@ -84,8 +84,12 @@ class Part:
 
 
 def read_parts(certificate: SignedPublicKey, *, now: datetime) -> list[Part]:
-    """All keys of a certificate, the primary first. Raises `PgpError` if a signature in it is false."""
-    certificate.verify_bindings()
+    """All keys of a certificate, the primary first. Raises `OpenPgpError` if a signature in it is false."""
+    try:
+        certificate.verify_bindings()
+    except PgpError as error:
+        fingerprint = certificate.fingerprint.upper()
+        raise OpenPgpError("key_weak", f"Key {fingerprint} has a signature that fails: {error}.") from error
     primary = _primary(certificate, now)
     return [primary, *(_subkey(certificate, subkey, primary, now) for subkey in certificate.public_subkeys)]
 
