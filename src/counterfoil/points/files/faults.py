@@ -42,7 +42,7 @@ class Limits:
     """Most records of a file: the sum of as many nine-digit numbers is still exact in the hash total."""
     text_chars: int = 200
     """Longest text of a field: the longest id that the platform takes anywhere."""
-    block_bytes: int = 8 * 1024 * 1024
+    block_bytes: int = 4 * 1024 * 1024
     """Bytes that are looked at together."""
 
 
