@@ -120,6 +120,7 @@ async def test_an_answer_that_is_not_as_agreed_counts_for_nothing(
         ("7", 7.0),
         (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
         (format_datetime(NOW - timedelta(days=1), usegmt=True), 0.0),
+        (format_datetime(NOW + timedelta(days=900), usegmt=True), 86_400.0),
         ("soon", None),
     ],
 )

@@ -269,7 +269,8 @@ def _checked(response: httpx.Response, answer: bytes, *, now: datetime) -> bytes
     status = response.status_code
     if status in {429, 503}:
         asked = rules.retry_after(response.headers.get("retry-after"), now=now)
-        retry_after = None if asked is None else max(asked, timedelta(0)).total_seconds()
+        most = rules.LONGEST_RETRY_AFTER
+        retry_after = None if asked is None else min(max(asked, timedelta(0)), most).total_seconds()
         raise OverloadedError(f"It has too much to do (HTTP {status}).", retry_after=retry_after)
     if status in {408, 504}:
         raise TimedOutError(f"It took too long, as it says itself (HTTP {status}).")
