@@ -16,6 +16,7 @@ from typing import Final, get_args
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESOCB3
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from openpgp.composed import KeyType, MessageBuilder, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey
 from openpgp.util import encrypt_session_key_to_recipient
@@ -131,8 +132,6 @@ def encrypted(packets: bytes, recipient: KeyPair, *, protected: bool = True) -> 
     """Any packets at all, encrypted to a recipient; without integrity protection as old programs did it."""
     key, prefix = secrets.token_bytes(32), secrets.token_bytes(16)
     prefix += prefix[-2:]
-    reader = SignedPublicKey.from_armor(recipient.public)[0].public_subkeys[0]
-    session = encrypt_session_key_to_recipient(key, reader, "seipd-v1", "aes256").to_bytes()
     if protected:
         checked = prefix + packets + b"\xd3\x14"
         data = packet(
@@ -141,7 +140,22 @@ def encrypted(packets: bytes, recipient: KeyPair, *, protected: bool = True) -> 
     else:
         head = cfb(key, bytes(16), prefix)
         data = packet(9, head + cfb(key, head[2:18], packets))
-    return (session if session[0] & 0xC0 == 0xC0 else packet(1, session)) + data
+    return session(key, recipient) + data
+
+
+def session(key: bytes, recipient: KeyPair) -> bytes:
+    reader = SignedPublicKey.from_armor(recipient.public)[0].public_subkeys[0]
+    return encrypt_session_key_to_recipient(key, reader, "seipd-v1", "aes256").to_bytes()
+
+
+def encrypted_as_only_gnupg_does(packets: bytes, recipient: KeyPair) -> bytes:
+    """One chunk in OCB, and the tag over the whole, as `gpg --force-ocb` writes it."""
+    key, iv, head = secrets.token_bytes(32), secrets.token_bytes(15), b"\x01\x09\x02\x10"
+    context, first, last = b"\xd4" + head, bytes(8), (1).to_bytes(8, "big")
+    nonce = iv[:14] + bytes([iv[14] ^ 1])
+    chunk = AESOCB3(key).encrypt(iv, packets, context + first)
+    tag = AESOCB3(key).encrypt(nonce, b"", context + last + len(packets).to_bytes(8, "big"))
+    return session(key, recipient) + packet(20, head + iv + chunk + tag)
 
 
 async def test_what_we_seal_we_can_open(desk: Desk) -> None:
@@ -196,6 +210,10 @@ REFUSED: Final[dict[str, tuple[Callable[[Keys], bytes], set[str]]]] = {
     "without integrity protection": (
         lambda k: encrypted(signed(PLAIN, k.bank), k.us, protected=False),
         {"integrity_missing"},
+    ),
+    "in GnuPG's own format": (
+        lambda k: encrypted_as_only_gnupg_does(signed(PLAIN, k.bank), k.us),
+        {"format_unsupported"},
     ),
     "other content under a signature": (
         lambda k: encrypted(signed(PLAIN, k.bank).replace(b"500", b"900"), k.us),

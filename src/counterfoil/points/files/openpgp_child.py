@@ -137,15 +137,17 @@ def _why_not(message: Message, keys: list[SignedSecretKey], errors: list[str]) -
     )
     try:
         sessions = message.public_key_encrypted_session_key_packets()
-        sed = message.encrypted_data_packet().kind == "sed"
+        kind = message.encrypted_data_packet().kind
     except PgpError:
         return damaged
     ours = {key_id for key in keys for key_id in (key.key_id, *(s.key.key_id for s in key.secret_subkeys))}
-    theirs = {(session.recipient_key_id or "").lower() for session in sessions}
-    if sed:
+    theirs = {(session.recipient_key_id or "an unknown key").lower() for session in sessions}
+    if kind == "sed":
         return OpenPgpError(
             "integrity_missing", "The message has no integrity protection. Use a newer program."
         )
+    if kind == "gnupg-aead":
+        return OpenPgpError("format_unsupported", "The message uses GnuPG's own AEAD. Leave out --force-ocb.")
     if not sessions:
         return OpenPgpError("not_for_us", "The message is encrypted with a password, not to our key.")
     if any(session.recipient_is_anonymous for session in sessions):
@@ -173,6 +175,8 @@ def _verify(opened: DecryptedMessage, signers: list[str], now: datetime) -> tupl
         raise OpenPgpError(
             "signature_weak", f"The signature uses {signature.hash_alg()}; use SHA-256 or better."
         )
+    if signature.typ() not in {"binary", "text"}:
+        raise OpenPgpError("signature_wrong", f"The signature is one of {signature.typ()}, not of a content.")
     try:
         opened.verify(certificate)
     except PgpError as error:

@@ -31,6 +31,7 @@ Code = Literal[
     "not_encrypted",
     "not_for_us",
     "integrity_missing",
+    "format_unsupported",
     "damaged",
     "not_signed",
     "several_signatures",
