@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -197,6 +197,16 @@ async def test_what_is_no_openpgp_is_said_to_be_none(desk: Desk, content: bytes)
 
 async def test_our_own_packets_stand_for_those_of_any_program(desk: Desk, keys: Keys) -> None:
     assert await desk.open(encrypted(compressed(signed(PLAIN, keys.bank)), keys.us)) == PLAIN
+
+
+@pytest.mark.parametrize("mode", ["ocb", "eax", "gcm"])
+async def test_the_newer_encryption_of_rfc_9580_is_opened_too(
+    desk: Desk, keys: Keys, mode: Literal["ocb", "eax", "gcm"]
+) -> None:
+    builder = MessageBuilder.from_bytes("", PLAIN).seipd_v2("aes256", mode)
+    builder = builder.sign(SignedSecretKey.from_armor(keys.bank.secret)[0])
+    reader = SignedPublicKey.from_armor(keys.us.public)[0].public_subkeys[0]
+    assert await desk.open(builder.encrypt_to_key(reader).to_vec()) == PLAIN
 
 
 REFUSED: Final[dict[str, tuple[Callable[[Keys], bytes], set[str]]]] = {
