@@ -242,11 +242,11 @@ async def decide(tx: Driven, *, file_no: int, now: datetime) -> bool:
     return closed is True
 
 
-def _bounds(bounds: str | None) -> Bounds:
-    return msgspec.json.decode(bounds, type=Bounds) if bounds else Bounds()
+def _bounds(bounds: dict[str, Any] | None) -> Bounds:
+    return msgspec.convert(bounds or {}, Bounds)
 
 
-def _state(pressure: str | None, bounds: Bounds) -> limiter.State:
+def _state(pressure: dict[str, Any] | None, bounds: Bounds) -> limiter.State:
     if pressure is None:
         return limiter.start(bounds)
-    return limiter.within(msgspec.json.decode(pressure, type=limiter.State), bounds)
+    return limiter.within(msgspec.convert(pressure, limiter.State), bounds)

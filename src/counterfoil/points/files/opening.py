@@ -43,7 +43,7 @@ class Content:
     def records(self) -> Iterator[pa.RecordBatch]:
         """The records in the order of their members, numbered from 0."""
         with _database(self.path) as db:
-            found = db.execute(
+            found = db.sql(
                 """SELECT r.line, r.customer_id, r.points, r.reference, r.occurred_on, r.offer_code, r.fault,
                           r.field, CASE WHEN r.line > d.line THEN d.line END AS first_line
                    FROM records r LEFT JOIN doubles d ON d.reference = r.reference
@@ -67,7 +67,7 @@ def open_content(path: Path, partner: Partner, *, workspace: Path, now: datetime
             db.execute(f"CREATE TABLE records AS {_RULED}", _limits(partner.terms, reader.header))
             _compare(reader.trailer, reader.counted)
             db.execute(_DOUBLES)
-            found: pa.Table = db.execute(_PROBLEMS).to_arrow_table()
+            found: pa.Table = db.sql(_PROBLEMS).to_arrow_table()
             broken = dict(db.execute(_BROKEN).fetchall())
     for rule in sorted(partner.terms.reject_file_on & broken.keys()):
         raise FileFaultError(
@@ -159,7 +159,8 @@ def _database(path: Path) -> duckdb.DuckDBPyConnection:
         "threads": THREADS,
         "temp_directory": str(path.with_suffix(".spill")),
         "preserve_insertion_order": False,
-        # A partner's file is data: nothing in it may make DuckDB read another file, or fetch anything.
-        "enable_external_access": False,
     }
-    return duckdb.connect(str(path), config=config)
+    database = duckdb.connect(str(path), config=config)
+    # A partner's file is data: nothing in it may make DuckDB read another file, or fetch anything.
+    database.execute("SET enable_external_access = false")
+    return database
