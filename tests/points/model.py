@@ -249,19 +249,20 @@ class Model:
         minor = left if minor is None else minor
         if minor > left:
             return Answer("refund_too_large")
-        taken = sum(points + missing for _, points, missing in refunds.values())
-        points, missing = earned.points - taken - earned.points * (left - minor) // earned.amount, 0
+        after = earned.points * (left - minor) // earned.amount
+        points = earned.points * left // earned.amount - after
         if earned.pending and earned.state == "voided":
             points = 0
         answer = Answer("taken_back" if points else "nothing_to_take_back", points=points)
         if points and earned.pending and earned.state == "pending":
-            if taken + points == earned.points:
+            if not after:
                 self.settle(earned, 0)
             else:
                 self.void(earned, min(points, abs(earned.points) - earned.voided))
         elif points:
             done = self.undo(earned.carried_out or earned, points, as_far=True)
-            answer = Answer("taken_back", False, done.transfer, done.points, done.missing)
+            code = "taken_back" if done.points or done.missing else "nothing_to_take_back"
+            answer = Answer(code, False, done.transfer, done.points, done.missing)
         refunds[refund] = minor, answer.points, answer.missing
         return answer
 

@@ -142,6 +142,22 @@ async def test_points_that_somebody_took_back_by_hand_are_neither_taken_twice_no
     assert await world.figures() == (500, 0, 0)
 
 
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_refund_that_finds_nothing_to_take_says_so_at_once_and_whenever_it_is_asked_again(
+    world: World, together: bool
+) -> None:
+    """Found by the state machine: alone and in a batch, first and again, the answers differed."""
+    credit, _ = await world.earn(("o2", 100), ("o3", 33))
+    assert credit is not None
+    await world.undo(credit.transfer_id)
+    refunds: list[tuple[str, str, int | None]] = [("o2", "y", None), ("o3", "w", 11), ("o2", "w", None)]
+    done = await world.take_back(*refunds) if together else [(await world.take_back(r))[0] for r in refunds]
+    told = [("nothing_to_take_back", 0, 0), ("taken_back", 11, 0), ("nothing_to_take_back", 0, 0)]
+    assert [(t.code, t.points, t.missing) for t in done] == told
+    again = await world.take_back(*refunds)
+    assert [(t.code, t.points, t.missing, t.repeated) for t in again] == [(*t, True) for t in told]
+
+
 async def test_orders_of_another_merchant_have_not_earned(world: World, other: World) -> None:
     other.program = AT_ONCE
     await other.earn(("o", 100))

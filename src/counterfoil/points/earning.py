@@ -158,13 +158,12 @@ class _Order:
     pending: bool
     voided: bool
     refunded_minor: int
-    taken: int
-    """Points taken back, with those that were missing."""
 
-    def share_of(self, refunded_minor: int) -> int:
-        """Points that go back with so much more of the payment."""
-        left = self.paid_minor - self.refunded_minor - refunded_minor
-        return self.points - self.taken - (self.points * left // self.paid_minor if self.paid_minor else 0)
+    @property
+    def left(self) -> int:
+        """Points that what is left of the payment is worth."""
+        left = self.paid_minor - self.refunded_minor
+        return self.points * left // self.paid_minor if self.paid_minor else 0
 
 
 async def take_back(
@@ -195,7 +194,6 @@ async def take_back(
             continue
         first[key] = n, minor
         order.refunded_minor += minor
-        order.taken += outcome.points
         if outcome.points and order.pending:
             voiding[order.transfer_id] = voiding.get(order.transfer_id, 0) + outcome.points
             outcomes[n] = replace(outcome, promise_id=order.transfer_id)
@@ -204,9 +202,8 @@ async def take_back(
     await _void(tx, merchant_id, orders.values(), voiding, now)
     done = await reversals.reverse(tx, merchant_id=merchant_id, reversals=[r for _, r in reversing], now=now)
     for (n, _), was in zip(reversing, done, strict=True):
-        outcomes[n] = TakenBack(
-            "taken_back", was.points, was.missing, was.balance, transfer_id=was.transfer_id
-        )
+        code = _code(was.points, was.missing)
+        outcomes[n] = TakenBack(code, was.points, was.missing, was.balance, transfer_id=was.transfer_id)
     kept = [(*key, minor, outcomes[n].points, outcomes[n].missing) for key, (n, minor) in first.items()]
     if kept:
         await db.execute(_KEEP, merchant_id, now, *zip(*kept, strict=True))
@@ -234,11 +231,8 @@ async def _read(
         if order is None:
             continue
         order.refunded_minor += row["refunded_minor"]
-        order.taken += row["points"] + row["missing"]
-        code: TakeBackCode = "taken_back" if row["points"] or row["missing"] else "nothing_to_take_back"
-        before[row["order_id"], row["refund_id"]] = _Answer(
-            row["refunded_minor"], TakenBack(code, row["points"], row["missing"])
-        )
+        outcome = TakenBack(_code(row["points"], row["missing"]), row["points"], row["missing"])
+        before[row["order_id"], row["refund_id"]] = _Answer(row["refunded_minor"], outcome)
     return orders, before
 
 
@@ -255,8 +249,12 @@ def _order(row: asyncpg.Record) -> _Order:
         pending=state == "pending",
         voided=state == "voided",
         refunded_minor=0,
-        taken=0,
     )
+
+
+def _code(points: int, missing: int) -> TakeBackCode:
+    """What is told of a refund, now and whenever it is asked again."""
+    return "taken_back" if points or missing else "nothing_to_take_back"
 
 
 def _decide(refund: Refund, order: _Order | None) -> tuple[TakenBack, int]:
@@ -267,15 +265,16 @@ def _decide(refund: Refund, order: _Order | None) -> tuple[TakenBack, int]:
     minor = left if refund.refunded_minor is None else refund.refunded_minor
     if minor > left:
         return TakenBack("refund_too_large"), 0
-    points = 0 if order.voided else order.share_of(minor)
-    return TakenBack("taken_back" if points else "nothing_to_take_back", points), minor
+    after = replace(order, refunded_minor=order.refunded_minor + minor)
+    points = 0 if order.voided else order.left - after.left
+    return TakenBack(_code(points, 0), points), minor
 
 
 async def _void(
     tx: Driven, merchant_id: UUID, orders: Iterable[_Order], voiding: dict[UUID, int], now: datetime
 ) -> None:
     """Promise less; what was promised and is all gone is settled."""
-    whole = {o.transfer_id for o in orders if o.transfer_id in voiding and o.taken == o.points}
+    whole = {o.transfer_id for o in orders if o.transfer_id in voiding and not o.left}
     await pending.reduce(tx, {key: less for key, less in voiding.items() if key not in whole})
     settlements = [Settlement(key, 0) for key in whole]
     if settlements:
