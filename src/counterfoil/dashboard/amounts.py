@@ -51,6 +51,11 @@ def count_of(text: str) -> int:
     return int(number)
 
 
+def decimal_of(text: str) -> Decimal:
+    """A number, with a fraction or without."""
+    return _number(text)
+
+
 def basis_points_of(text: str) -> int:
     """A share in hundredths of a percent, typed in percent."""
     points = _number(text.replace("%", "").replace("\uff05", "")).scaleb(2)

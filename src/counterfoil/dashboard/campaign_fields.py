@@ -73,6 +73,10 @@ class Reader:
         """A whole number."""
         return self._parsed(name, amounts.count_of, required=required)
 
+    def decimal(self, name: str, *, required: bool = False) -> float | None:
+        """A number that may have a fraction."""
+        return self._parsed(name, lambda text: float(amounts.decimal_of(text)), required=required)
+
     def share(self, name: str) -> int | None:
         """Hundredths of a percent."""
         return self._parsed(name, amounts.basis_points_of, required=True)

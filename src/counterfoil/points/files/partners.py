@@ -147,6 +147,16 @@ async def get(tx: ReadTx, *, merchant_id: UUID, partner_id: str) -> Partner:
     return _partner(row)
 
 
+async def lock(tx: Tx, *, merchant_id: UUID, partner_id: str) -> Partner:
+    """A partner that nobody else changes until the transaction ends. `NotFoundError`, as `get`."""
+    await tx.execute(
+        """SELECT FROM points_partners WHERE merchant_id = :merchant_id AND partner_id = :id
+           FOR NO KEY UPDATE""",
+        {"merchant_id": merchant_id, "id": partner_id},
+    )
+    return await get(tx, merchant_id=merchant_id, partner_id=partner_id)
+
+
 async def list_all(tx: ReadTx, *, merchant_id: UUID) -> list[Partner]:
     """All partners of a merchant, by their short names: there are few."""
     rows = await tx.all(
