@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import pkgutil
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from counterfoil import clock
+from counterfoil import clock, worker
+from counterfoil.app import App
 from counterfoil.db.transactions import begin, read
 from counterfoil.vouchers import campaigns, counters, verbs
 from counterfoil.vouchers.requests import Asked, Claim, Outcome, Redeem, Reserve
 from counterfoil.vouchers.terms import Terms
-from counterfoil.worker import beats
+from counterfoil.worker import beats, housekeeping, run_worker
 from tests.builders import make_merchant
+from tests.worker.points_world import PointsWorld, ago
 
 
 async def _open(engine: AsyncEngine, **terms: Any) -> UUID:
@@ -90,3 +97,35 @@ async def test_a_redemption_is_linked_by_the_next_beat(engine: AsyncEngine) -> N
 @pytest.mark.parametrize("work", beats.BEATS, ids=lambda work: str(work.__name__))
 async def test_a_beat_with_nothing_to_do_does_nothing(work: Any, engine: AsyncEngine) -> None:
     await work(engine)
+
+
+async def test_a_running_worker_credits_what_is_due_and_expires_what_is_over(
+    platform: App, points: PointsWorld
+) -> None:
+    await points.members("b")
+    await points.post(("a", "promised", 10), pending=True, due_at=ago(seconds=1))
+    await points.post(("b", "old", 7), expires_at=ago(seconds=1))
+    stop = asyncio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_worker, platform, stop)
+        with anyio.fail_after(60):
+            while True:
+                if await points.balances() == {"a": 10, "b": 0}:
+                    break
+                await anyio.sleep(0.05)
+        stop.set()
+    await points.prove()
+
+
+def test_whatever_the_worker_could_do_by_time_alone_is_done() -> None:
+    """Functions of the engine alone are what time does: each is a beat, or of the house's keeping."""
+    modules = [import_module(f"{worker.__name__}.{m.name}") for m in pkgutil.iter_modules(worker.__path__)]
+    found = {
+        work
+        for module in modules
+        for name, work in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if work.__module__ == module.__name__
+        and not name.startswith("_")
+        and list(inspect.signature(work).parameters) == ["engine"]
+    }
+    assert found - {housekeeping.prove, housekeeping.tidy} == set(beats.BEATS)
