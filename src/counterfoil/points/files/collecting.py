@@ -15,7 +15,8 @@ _DUE: Final = """
     UPDATE points_partners p SET collected_at = :now
     WHERE p.state = 'open' AND p.terms->'server' <> 'null'
       AND (p.collected_at IS NULL
-           OR p.collected_at <= CAST(:now AS timestamptz) - make_interval(secs => (p.terms->>'collect_every_seconds')::int))
+           OR p.collected_at <= CAST(:now AS timestamptz)
+                                - make_interval(secs => (p.terms->>'collect_every_seconds')::int))
     RETURNING p.merchant_id, p.partner_id"""
 
 
