@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from counterfoil.db.transactions import ReadTx, Tx
-from counterfoil.errors import ConflictError, NotFoundError
+from counterfoil.errors import ConflictError, InvalidError, NotFoundError
 from counterfoil.points.files import openpgp, ssh_keys
 from counterfoil.points.files.types import KeyKind
 
@@ -49,6 +49,10 @@ def read_public(kind: KeyKind, text: str, *, now: datetime) -> tuple[str, str]:
         line = ssh_keys.public_line(ssh_keys.read_public_key(text))
         return ssh_keys.fingerprint(line), line
     facts = openpgp.read_key(text, now=now)
+    if facts.secret:
+        raise InvalidError(
+            "This is a secret key, which its owner must keep. Give the public one.", code="key_secret"
+        )
     openpgp.check_key(facts, now=now)
     return facts.fingerprint, text.strip() + "\n"
 
