@@ -49,11 +49,13 @@ _WITH_DOUBLES: Final = _RESULTS.format(
                  WHEN f.fault IS NOT NULL THEN f.fault
                  WHEN (f.customer_id, f.points) <> (r.customer_id, r.points) THEN 'reference_reused'
                  ELSE coalesce(y.code, 'credited') END""",
-    transfer="""CASE WHEN r.first_line IS NULL THEN x.transfer_id
+    transfer="""CASE WHEN r.fault IS NOT NULL THEN NULL
+                     WHEN r.first_line IS NULL THEN x.transfer_id
                      WHEN f.fault IS NULL AND y.n IS NULL AND b.transfers IS NOT NULL
                      THEN (left(b.transfers::text, -4) || lpad(to_hex(f.n - b.from_n), 4, '0'))::uuid
                      ELSE y.transfer_id END""",
-    outside="CASE WHEN r.first_line IS NULL THEN x.outside_reference ELSE y.outside_reference END",
+    outside="""CASE WHEN r.fault IS NOT NULL THEN NULL
+                    WHEN r.first_line IS NULL THEN x.outside_reference ELSE y.outside_reference END""",
     first="""
     LEFT JOIN points_records f ON f.file_no = r.file_no AND f.line = r.first_line
     LEFT JOIN points_results y ON y.file_no = f.file_no AND y.n = f.n
