@@ -15,7 +15,7 @@ from sqlalchemy import Row
 
 from counterfoil.db.outbox import publish
 from counterfoil.db.transactions import ReadTx, Tx
-from counterfoil.errors import InvalidError, NotFoundError, RefusedError
+from counterfoil.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from counterfoil.ids import format_id, new_id
 from counterfoil.points.files.types import FileState, PartKind, Via
 
@@ -196,4 +196,21 @@ async def by_number(tx: ReadTx, *, file_no: int) -> File:
     """A file by the number that jobs know it by."""
     row = await tx.first(f"SELECT {COLUMNS} FROM points_files WHERE file_no = :no", {"no": file_no})
     assert row is not None
+    return file_of(row)
+
+
+async def confirm(tx: Tx, *, merchant_id: UUID, file_id: UUID, now: datetime) -> File:
+    """Note that the partner has the response; noted once, it stays.
+
+    Raises `NotFoundError` (`partner_file_not_found`), `ConflictError` (`partner_file_not_answered`).
+    """
+    row = await tx.first(
+        f"""UPDATE points_files SET confirmed_at = coalesce(confirmed_at, :now)
+            WHERE merchant_id = :merchant_id AND file_id = :file_id AND answered_at IS NOT NULL
+            RETURNING {COLUMNS}""",
+        {"merchant_id": merchant_id, "file_id": file_id, "now": now},
+    )
+    if row is None:
+        await get(tx, merchant_id=merchant_id, file_id=file_id)
+        raise ConflictError("The file has no response yet.", code="partner_file_not_answered")
     return file_of(row)

@@ -146,6 +146,24 @@ async def repeated(tx: ReadTx, *, file: File) -> UUID | None:
     return found
 
 
+async def list_repeats(tx: ReadTx, *, file: File, limit: int) -> list[FileItem]:
+    """Files that came later and are a repetition of this one, the latest first."""
+    rows = await tx.all(
+        f"""SELECT {_FILE}, CAST(:file_id AS uuid) AS repeats_id, 0 AS decided FROM points_files f
+            WHERE f.merchant_id = :merchant_id AND f.partner_id = :partner_id AND f.file_no > :file_no
+              AND f.repeats = :file_no
+            ORDER BY f.file_no DESC LIMIT :limit""",
+        {
+            "file_id": file.file_id,
+            "merchant_id": file.merchant_id,
+            "partner_id": file.partner_id,
+            "file_no": file.file_no,
+            "limit": limit,
+        },
+    )
+    return [_item(row._mapping) for row in rows]
+
+
 async def progress(tx: ReadTx, *, file: File) -> Progress:
     """How far a file is, while it runs and afterwards; of a file without batches, nothing is decided."""
     row = await tx.first(
