@@ -1,4 +1,4 @@
-"""The composition: the API, the pages and the worker in one process, or each in its own."""
+"""The composition: the API, the pages, the worker and the drop box in one process, or each in its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Annotated, Literal
 
 import structlog
@@ -22,10 +22,12 @@ from counterfoil.api.one_write import OneWriteProtocol
 from counterfoil.api.verbs import VerbRoutes
 from counterfoil.app import App, open_app
 from counterfoil.dashboard import create_pages
+from counterfoil.errors import InvalidError
 from counterfoil.settings import Settings, load_settings
 from counterfoil.worker import run_worker
+from counterfoil.worker.dropbox import open_dropbox
 
-Role = Literal["all", "api", "worker"]
+Role = Literal["all", "api", "worker", "dropbox"]
 
 
 def create_asgi(app: App) -> VerbRoutes:
@@ -57,11 +59,15 @@ async def serve(settings: Settings, *, role: Role) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with open_app(settings) as app, asyncio.TaskGroup() as tasks:
-        if role in {"all", "worker"}:
-            tasks.create_task(run_worker(app, stop))
-        if role in {"all", "api"}:
-            tasks.create_task(_serve_http(app, stop))
+    async with open_app(settings) as app, AsyncExitStack() as around:
+        if role == "dropbox" or (role == "all" and settings.dropbox_port is not None):
+            await around.enter_async_context(open_dropbox(app))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stop.wait())
+            if role in {"all", "worker"}:
+                tasks.create_task(run_worker(app, stop))
+            if role in {"all", "api"}:
+                tasks.create_task(_serve_http(app, stop))
 
 
 def _settle_memory() -> None:
@@ -99,16 +105,22 @@ async def _serve_http(app: App, stop: asyncio.Event) -> None:
 
 def serve_command(
     *,
-    role: Annotated[Role, Parameter(help="`api` or `worker` to split them; `all` runs both here.")] = "all",
+    role: Annotated[
+        Role, Parameter(help="`api`, `worker` or `dropbox` to split them; `all` runs them here.")
+    ] = "all",
     host: Annotated[str | None, Parameter(help="The address to listen on.")] = None,
     port: Annotated[int | None, Parameter(help="The port to listen on.")] = None,
 ) -> None:
-    """Run the API, the pages and the worker."""
+    """Run the API, the pages and the worker; and the drop box, where the settings give it a port."""
     settings = load_settings()
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update=changes)
     logs.configure(settings)
-    if role != "worker":
+    if role == "dropbox" and settings.dropbox_port is None:
+        raise InvalidError(
+            "COUNTERFOIL_DROPBOX_PORT: say on which port the drop box listens.", code="settings_invalid"
+        )
+    if role in {"all", "api"}:
         address = f"http://{settings.host}:{settings.port}"
         Console(stderr=True).print(f"Pages: [link]{address}[/link]   API: {address}/docs   Stop: Ctrl-C")
     structlog.get_logger(__name__).info("starting", role=role)

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="The port that `serve` listens on."
     )
+    dropbox_host: str = Field(
+        default="127.0.0.1", description="The address that the drop box for partners' files listens on."
+    )
+    dropbox_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=None, description="The port of the drop box, by SFTP; unset: there is no drop box."
+    )
     pool_size: Annotated[int, Field(ge=2, le=200)] = Field(
         default=10, description="Connections to the database, for each process."
     )
