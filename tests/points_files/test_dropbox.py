@@ -23,6 +23,7 @@ from counterfoil.points.files.dropbox import Limits, serve_dropbox
 from counterfoil.points.files.dropbox_files import MOST_READ_BYTES, MOST_UNSENT_BYTES, DropboxFiles
 from counterfoil.points.files.remote_files import Remote
 from counterfoil.points.files.ssh_keys import make_ssh_key, public_line, read_private_key, read_public_key
+from counterfoil.webhooks.addresses import guard
 
 AT = datetime(2026, 7, 1, tzinfo=UTC)
 BANK, SHOP = make_ssh_key("bank"), make_ssh_key("shop")
@@ -576,8 +577,10 @@ async def test_our_client_and_our_drop_box_understand_each_other(served: Served,
         incoming="/responses",
         responses="/incoming",
     )
-    assert await sftp.scan_host_keys("127.0.0.1", served.port) == [public_line(read_public_key(HOST[1]))]
-    async with sftp.connect(server, client_key=BANK[0]) as connection:
+    local = guard("127.0.0.1")
+    shown = await sftp.scan_host_keys("127.0.0.1", served.port, guard=local)
+    assert shown == [public_line(read_public_key(HOST[1]))]
+    async with sftp.connect(server, client_key=BANK[0], guard=local) as connection:
         (found,) = await sftp.list_whole(connection, server)
         await sftp.fetch(connection, server, found.name, tmp_path / "r", most_bytes=100_000)
         await sftp.deliver(connection, server, tmp_path / "file", "accruals.pgp")

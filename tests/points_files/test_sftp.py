@@ -20,7 +20,10 @@ from counterfoil.points.files import sftp
 from counterfoil.points.files.sftp import Server, connect
 from counterfoil.points.files.sftp_errors import SftpError, StillGrowingError
 from counterfoil.points.files.ssh_keys import fingerprint, make_ssh_key, public_line, read_public_key
+from counterfoil.webhooks.addresses import Guard, guard
 from tests.points_files.sftp_server import Partner, asyncssh_partner, has_sshd, openssh_partner
+
+LOCAL = guard("127.0.0.0/8")
 
 
 @pytest.fixture(params=["asyncssh", "openssh"])
@@ -42,7 +45,7 @@ def changed(server: Server, **changes: Any) -> Server:
 
 
 async def names(partner: Partner, server: Server | None = None) -> list[str]:
-    async with connect(server or partner.server, client_key=partner.client_key) as connection:
+    async with connect(server or partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
         return [remote.name for remote in await sftp.list_whole(connection, server or partner.server)]
 
 
@@ -52,7 +55,7 @@ async def test_only_whole_files_meant_for_us_are_listed_oldest_first(partner: Pa
         os.utime(partner.outbox / name, (1_000_000 + number, 1_000_000 + number))
     for name in ("half.pgp.part", "half.pgp.tmp", ".hidden.pgp", "readme.txt", "half.pgp.filepart"):
         (partner.outbox / name).write_bytes(b"x")
-    async with connect(partner.server, client_key=partner.client_key) as connection:
+    async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
         listing = await sftp.look(connection, partner.server)
     assert [(r.name, r.size) for r in listing.whole] == [
         ("zuerst.pgp", 0),
@@ -73,7 +76,7 @@ async def test_names_and_things_that_are_not_plain_files_are_left_alone_with_a_r
     (partner.outbox / ("l" * 240 + ".pgp")).touch()
     (partner.outbox / "link.pgp").symlink_to("/etc/passwd")
     (partner.outbox / "directory.pgp").mkdir()
-    async with connect(partner.server, client_key=partner.client_key) as connection:
+    async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
         listing = await sftp.look(connection, partner.server)
     assert not listing.whole
     reasons = {ignored.name: ignored.reason for ignored in listing.ignored}
@@ -89,7 +92,7 @@ async def test_with_markers_only_a_file_whose_empty_marker_is_there_is_whole(par
         (partner.outbox / name).touch()
     (partner.outbox / "c.pgp.done").write_bytes(b"not empty")
     server = changed(partner.server, complete="marker")
-    async with connect(server, client_key=partner.client_key) as connection:
+    async with connect(server, client_key=partner.client_key, guard=LOCAL) as connection:
         listing = await sftp.look(connection, server)
     assert [remote.name for remote in listing.whole] == ["a.pgp"]
     assert {ignored.name for ignored in listing.ignored} == {"b.pgp", "c.pgp"}
@@ -99,7 +102,7 @@ async def test_a_file_is_fetched_as_it_is(partner: Partner, tmp_path: Path) -> N
     content = os.urandom(3_000_001)
     (partner.outbox / "a.pgp").write_bytes(content)
     (partner.outbox / "empty.pgp").touch()
-    async with connect(partner.server, client_key=partner.client_key) as connection:
+    async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
         for name in ("a.pgp", "empty.pgp"):
             await sftp.fetch(connection, partner.server, name, tmp_path / name, most_bytes=3_000_001)
     assert (tmp_path / "a.pgp").read_bytes() == content
@@ -111,7 +114,7 @@ async def test_a_file_that_is_too_large_or_not_there_is_refused_and_nothing_is_l
     partner: Partner, tmp_path: Path
 ) -> None:
     (partner.outbox / "a.pgp").write_bytes(b"x" * 101)
-    async with connect(partner.server, client_key=partner.client_key) as connection:
+    async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
         for name, code in (("a.pgp", "sftp_file_too_large"), ("b.pgp", "sftp_missing")):
             with pytest.raises(SftpError) as refused:
                 await sftp.fetch(connection, partner.server, name, tmp_path / "target", most_bytes=100)
@@ -123,7 +126,7 @@ async def test_a_file_that_is_too_large_or_not_there_is_refused_and_nothing_is_l
 async def test_a_name_that_is_not_plain_is_never_asked_for(
     simple: Partner, tmp_path: Path, name: str
 ) -> None:
-    async with connect(simple.server, client_key=simple.client_key) as connection:
+    async with connect(simple.server, client_key=simple.client_key, guard=LOCAL) as connection:
         with pytest.raises(InvalidError):
             await sftp.fetch(connection, simple.server, name, tmp_path / "target", most_bytes=100)
         with pytest.raises(InvalidError):
@@ -161,7 +164,7 @@ async def test_a_file_that_is_not_what_its_size_said_is_still_growing(
 ) -> None:
     with asyncssh_partner(tmp_path, files=files) as partner:
         (partner.outbox / "a.pgp").write_bytes(b"x" * 1000)
-        async with connect(partner.server, client_key=partner.client_key) as connection:
+        async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
             with pytest.raises(StillGrowingError) as error:
                 await sftp.fetch(connection, partner.server, "a.pgp", tmp_path / "target", most_bytes=10_000)
     assert not error.value.permanent
@@ -171,7 +174,7 @@ async def test_a_file_that_is_not_what_its_size_said_is_still_growing(
 async def test_what_we_have_is_put_away_and_again_does_no_harm(partner: Partner) -> None:
     (partner.outbox / "a.pgp").write_bytes(b"new")
     (partner.root / "done" / "a.pgp").write_bytes(b"old")
-    async with connect(partner.server, client_key=partner.client_key) as connection:
+    async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
         for _ in range(2):
             await sftp.put_away(connection, partner.server, "a.pgp")
     assert (partner.root / "done" / "a.pgp").read_bytes() == b"new"
@@ -182,7 +185,7 @@ async def test_putting_away_takes_the_marker_off_also_where_the_file_stays(partn
     server = changed(partner.server, complete="marker", done=None)
     (partner.outbox / "a.pgp").touch()
     (partner.outbox / "a.pgp.done").touch()
-    async with connect(server, client_key=partner.client_key) as connection:
+    async with connect(server, client_key=partner.client_key, guard=LOCAL) as connection:
         for _ in range(2):
             await sftp.put_away(connection, server, "a.pgp")
     assert [path.name for path in partner.outbox.iterdir()] == ["a.pgp"]
@@ -193,7 +196,7 @@ async def test_a_missing_directory_is_told_as_such(partner: Partner, tmp_path: P
     (partner.outbox / "a.pgp").touch()
     server = changed(partner.server, done="/nowhere", responses="/nowhere")
     (tmp_path / "response").write_bytes(b"x")
-    async with connect(server, client_key=partner.client_key) as connection:
+    async with connect(server, client_key=partner.client_key, guard=LOCAL) as connection:
         with pytest.raises(SftpError, match="nowhere") as error:
             await sftp.put_away(connection, server, "a.pgp")
         assert error.value.code == "sftp_missing"
@@ -211,7 +214,7 @@ async def test_a_response_is_delivered_whole_and_again_replaces_itself(
 ) -> None:
     server = changed(partner.server, complete=complete)
     source = tmp_path / "response"
-    async with connect(server, client_key=partner.client_key) as connection:
+    async with connect(server, client_key=partner.client_key, guard=LOCAL) as connection:
         for content in (b"first" * 50_000, b"second"):
             source.write_bytes(content)
             await sftp.deliver(connection, server, source, "r.pgp")
@@ -234,7 +237,7 @@ async def test_a_server_that_renames_over_nothing_gets_its_response_again_all_th
     tmp_path: Path,
 ) -> None:
     with asyncssh_partner(tmp_path, files=Plain) as partner:
-        async with connect(partner.server, client_key=partner.client_key) as connection:
+        async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
             for content in (b"first", b"second"):
                 (tmp_path / "response").write_bytes(content)
                 await sftp.deliver(connection, partner.server, tmp_path / "response", "r.pgp")
@@ -270,7 +273,7 @@ async def test_a_response_that_did_not_arrive_whole_is_never_given_its_name(
 ) -> None:
     (tmp_path / "response").write_bytes(b"x" * 1000)
     with asyncssh_partner(tmp_path, files=files) as partner:
-        async with connect(partner.server, client_key=partner.client_key) as connection:
+        async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
             with pytest.raises(SftpError) as error:
                 await sftp.deliver(connection, partner.server, tmp_path / "response", "r.pgp")
         assert error.value.code == code
@@ -279,7 +282,7 @@ async def test_a_response_that_did_not_arrive_whole_is_never_given_its_name(
 
 async def refused(server: Server, client_key: str, **limits: float) -> SftpError:
     with pytest.raises(SftpError) as error:
-        async with connect(server, client_key=client_key, **limits):
+        async with connect(server, client_key=client_key, guard=LOCAL, **limits):
             pytest.fail("connected")
     return error.value
 
@@ -334,7 +337,9 @@ class Stuck(asyncssh.SFTPServer):
 
 async def test_all_that_is_done_with_a_server_has_an_end(tmp_path: Path) -> None:
     with asyncssh_partner(tmp_path, files=Stuck) as partner, pytest.raises(SftpError) as error:
-        async with connect(partner.server, client_key=partner.client_key, whole_seconds=0.5) as connection:
+        async with connect(
+            partner.server, client_key=partner.client_key, guard=LOCAL, whole_seconds=0.5
+        ) as connection:
             await connection.files.stat("/out")
     assert (error.value.code, error.value.permanent) == ("sftp_timed_out", False)
 
@@ -348,7 +353,7 @@ class Gone(asyncssh.SFTPServer):
 
 async def test_a_connection_that_breaks_is_worth_another_try(tmp_path: Path) -> None:
     with asyncssh_partner(tmp_path, files=Gone) as partner, pytest.raises(SftpError) as error:
-        async with connect(partner.server, client_key=partner.client_key) as connection:
+        async with connect(partner.server, client_key=partner.client_key, guard=LOCAL) as connection:
             await connection.files.stat("/out")
     assert (error.value.code, error.value.permanent) == ("sftp_unreachable", False)
 
@@ -356,16 +361,42 @@ async def test_a_connection_that_breaks_is_worth_another_try(tmp_path: Path) -> 
 async def test_errors_of_our_own_side_are_not_blamed_on_the_partner(simple: Partner, tmp_path: Path) -> None:
     (simple.outbox / "a.pgp").touch()
     target = tmp_path / "no" / "directory"
-    async with connect(simple.server, client_key=simple.client_key) as connection:
+    async with connect(simple.server, client_key=simple.client_key, guard=LOCAL) as connection:
         with pytest.raises(FileNotFoundError):
             await sftp.fetch(connection, simple.server, "a.pgp", target, most_bytes=1)
     with pytest.raises(FileNotFoundError, match="ours"):
-        async with connect(simple.server, client_key=simple.client_key):
+        async with connect(simple.server, client_key=simple.client_key, guard=LOCAL):
             raise FileNotFoundError("ours")
 
 
+async def test_nothing_is_called_in_our_own_network_unless_the_settings_allow_it(simple: Partner) -> None:
+    for host in ("127.0.0.1", "localhost", "::1"):
+        server = msgspec.structs.replace(simple.server, host=host)
+        with pytest.raises(SftpError) as error:
+            async with connect(server, client_key=simple.client_key, guard=Guard()):
+                pytest.fail("connected")
+        assert (error.value.code, error.value.permanent) == ("sftp_host_forbidden", True)
+        with pytest.raises(SftpError) as error:
+            await sftp.scan_host_keys(host, simple.server.port, guard=Guard())
+        assert error.value.code == "sftp_host_forbidden"
+
+
+async def test_a_host_is_looked_up_once_and_the_next_address_is_tried(simple: Partner) -> None:
+    asked = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append((host, port))
+        return ["127.0.0.77", "127.0.0.1"]
+
+    server = msgspec.structs.replace(simple.server, host="files.bank.example")
+    around = Guard(networks=LOCAL.networks, resolve=resolve)
+    async with connect(server, client_key=simple.client_key, guard=around) as connection:
+        assert await sftp.list_whole(connection, server) == []
+    assert asked == [("files.bank.example", server.port)]
+
+
 async def test_the_keys_of_a_server_are_shown_to_be_compared(partner: Partner) -> None:
-    keys = await sftp.scan_host_keys(partner.server.host, partner.server.port)
+    keys = await sftp.scan_host_keys(partner.server.host, partner.server.port, guard=LOCAL)
     assert keys == [public_line(read_public_key(partner.server.host_keys[0]))]
     assert fingerprint(keys[0]).startswith("SHA256:")
 
@@ -374,7 +405,7 @@ async def test_a_scan_of_nothing_says_so(simple: Partner) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(SftpError) as error:
-            await sftp.scan_host_keys("127.0.0.1", taken.getsockname()[1])
+            await sftp.scan_host_keys("127.0.0.1", taken.getsockname()[1], guard=LOCAL)
     assert error.value.code == "sftp_unreachable"
 
 
@@ -403,6 +434,6 @@ def test_a_server_without_a_pinned_key_cannot_be_described() -> None:
 
 async def test_a_private_key_that_is_none_is_a_word_to_the_operator(simple: Partner) -> None:
     with pytest.raises(CounterfoilError) as error:
-        async with connect(simple.server, client_key="nonsense"):
+        async with connect(simple.server, client_key="nonsense", guard=LOCAL):
             pytest.fail("connected")
     assert error.value.code == "ssh_key_invalid"

@@ -73,6 +73,10 @@ class Guard:
     resolve: Resolve = system_resolve
 
 
+PUBLIC: Final = Guard()
+"""The public internet only."""
+
+
 def guard(allow: str | None) -> Guard:
     """The guard of the setting `webhook_allow`: networks, addresses and host names, with commas between."""
     networks: list[Network] = []
@@ -120,11 +124,19 @@ async def addresses_of(url: httpx.URL, *, guard: Guard) -> list[str]:
     shall learn the names of our own network from it.
     """
     host = url.raw_host.decode("ascii").strip("[]")
-    found = await guard.resolve(host, url.port or (443 if url.scheme == "https" else 80))
+    found = await allowed(host, url.port or (443 if url.scheme == "https" else 80), guard=guard)
+    if found is None:
+        raise _forbidden("The host has an address that is not one of the public internet.")
+    return found
+
+
+async def allowed(host: str, port: int, *, guard: Guard) -> list[str] | None:
+    """The addresses of a host, if all of them are allowed; None if one is not. `OSError`: there are none."""
+    found = await guard.resolve(host, port)
     if host.lower() not in guard.names:
         for address in map(ipaddress.ip_address, found):
             if not is_public(address) and not any(address in network for network in guard.networks):
-                raise _forbidden("The host has an address that is not one of the public internet.")
+                return None
     return found
 
 

@@ -18,6 +18,7 @@ from counterfoil.points.files import answering, events, files, keys, openpgp, pa
 from counterfoil.points.files.files import File
 from counterfoil.points.files.openpgp_policy import OpenPgpError
 from counterfoil.points.files.partners import Partner
+from counterfoil.webhooks.addresses import PUBLIC, Guard
 
 RESULTS_SECONDS: Final = 1_800
 """For the one statement that reads the results of millions of records."""
@@ -28,8 +29,11 @@ LONGEST_WAIT: Final = timedelta(hours=1)
 _log = structlog.get_logger(__name__)
 
 
-async def answer_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
-    """Make the response to a file that is decided, once, and send it where the partner has a server."""
+async def answer_job(engine: AsyncEngine, payload: dict[str, Any], *, guard: Guard = PUBLIC) -> None:
+    """Make the response to a file that is decided, once, and send it where the partner has a server.
+
+    `guard` says where servers may be; by default on the public internet only.
+    """
     now = clock.now()
     async with begin(engine) as tx:
         file_no: int | None = await tx.scalar(
@@ -40,7 +44,7 @@ async def answer_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
     if file_no is None:
         return
     try:
-        await _answer(engine, file_no)
+        await _answer(engine, file_no, guard)
     except (CounterfoilError, OpenPgpError) as error:
         await _try_again(engine, file_no, {"code": error.code, "detail": error.detail})
     except Exception:
@@ -62,7 +66,7 @@ async def _try_again(engine: AsyncEngine, file_no: int, error: dict[str, Any]) -
         )
 
 
-async def _answer(engine: AsyncEngine, file_no: int) -> None:
+async def _answer(engine: AsyncEngine, file_no: int, guard: Guard) -> None:
     with tempfile.TemporaryDirectory(prefix="counterfoil-answer-") as directory:
         sealed = Path(directory) / "response"
         async with read(engine) as snapshot:
@@ -86,7 +90,7 @@ async def _answer(engine: AsyncEngine, file_no: int) -> None:
                     file = await files.by_number(tx, file_no=file_no)
                     await events.tell(tx, "partner_file.answered", file, now=now)
         if partner.terms.server is not None and file.sent_at is None:
-            await _send(engine, partner, file_no, sealed, name)
+            await _send(engine, partner, file_no, sealed, name, guard=guard)
 
 
 async def _copy_response(engine: AsyncEngine, file: File, sealed: Path) -> bool:
@@ -124,12 +128,14 @@ async def _make_response(
     )
 
 
-async def _send(engine: AsyncEngine, partner: Partner, file_no: int, sealed: Path, name: str) -> None:
+async def _send(
+    engine: AsyncEngine, partner: Partner, file_no: int, sealed: Path, name: str, *, guard: Guard
+) -> None:
     server = partner.terms.server
     assert server is not None
     async with read(engine) as snapshot:
         key = await keys.client_key(snapshot, merchant_id=partner.merchant_id)
-    async with sftp.connect(server, client_key=key) as connection:
+    async with sftp.connect(server, client_key=key, guard=guard) as connection:
         await sftp.deliver(connection, server, sealed, name)
     async with begin(engine) as tx:
         await tx.execute(

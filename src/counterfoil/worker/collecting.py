@@ -15,18 +15,19 @@ from counterfoil.db.transactions import begin, read
 from counterfoil.errors import CounterfoilError
 from counterfoil.points.files import collecting, files, keys, partners, sftp, verbs
 from counterfoil.points.files.partners import Partner
+from counterfoil.webhooks.addresses import PUBLIC, Guard
 
 _log = structlog.get_logger(__name__)
 
 
-async def collect_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
+async def collect_job(engine: AsyncEngine, payload: dict[str, Any], *, guard: Guard = PUBLIC) -> None:
     """Look at a partner's server, and keep the whole files that are new."""
     merchant_id, partner_id = UUID(payload["merchant_id"]), payload["partner_id"]
     async with read(engine) as snapshot:
         partner = await partners.get(snapshot, merchant_id=merchant_id, partner_id=partner_id)
     error = None
     try:
-        await collect(engine, partner)
+        await collect(engine, partner, guard=guard)
     except CounterfoilError as failed:
         _log.warning("a partner's server could not be read", partner=partner_id, error=failed.detail)
         error = {"code": failed.code, "detail": failed.detail}
@@ -34,7 +35,7 @@ async def collect_job(engine: AsyncEngine, payload: dict[str, Any]) -> None:
         await collecting.note(tx, partner=partner, error=error)
 
 
-async def collect(engine: AsyncEngine, partner: Partner) -> int:
+async def collect(engine: AsyncEngine, partner: Partner, *, guard: Guard) -> int:
     """Fetch what is new on a partner's server; gives how many files that were."""
     server = partner.terms.server
     if server is None or partner.state == "closed":
@@ -42,7 +43,7 @@ async def collect(engine: AsyncEngine, partner: Partner) -> int:
     async with read(engine) as snapshot:
         key = await keys.client_key(snapshot, merchant_id=partner.merchant_id)
     fetched = 0
-    async with sftp.connect(server, client_key=key) as connection:
+    async with sftp.connect(server, client_key=key, guard=guard) as connection:
         for remote in await sftp.list_whole(connection, server):
             async with read(engine) as snapshot:
                 known = await collecting.is_known(snapshot, partner=partner, remote=remote)

@@ -76,7 +76,7 @@ async def run_worker(
         try:
             await _run_once(app, stop, heartbeat_timeout)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, FailingListenerError) as error:
-            _log.warning("the worker lost the database; it will try again", error=str(error))
+            _log.warning("the worker lost the database; it will try again", error=repr(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), timeout=1)
     await asyncio.gather(tidying, beating, sending)
@@ -108,8 +108,13 @@ async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta)
 
 def _handlers(app: App, stop: asyncio.Event) -> dict[str, Handler]:
     """Every job, with what it needs of this process."""
-    credit = partial(credit_job, guard=guard(app.settings.webhook_allow), stop=stop)
-    return {**HANDLERS, "points.credit_file": credit}
+    around = guard(app.settings.webhook_allow)
+    return {
+        **HANDLERS,
+        "points.credit_file": partial(credit_job, guard=around, stop=stop),
+        "points.answer_file": partial(answer_job, guard=around),
+        "points.collect_files": partial(collect_job, guard=around),
+    }
 
 
 async def _take_back(queries: Queries) -> None:

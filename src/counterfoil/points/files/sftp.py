@@ -6,9 +6,9 @@ says whether trying again can help.
 The server's host keys are pinned: there is no trust on first use, and nothing is read from an agent, from
 `~/.ssh` or from any configuration of OpenSSH.
 
-Where webhooks must not lead into private networks, partners' servers may: their addresses are set only by
-operators with the scope `admin`, never by a merchant or a caller, a partner's server is often reached
-through a private line, and nothing is sent to a host that does not show the pinned key first.
+A merchant's own programs say where a server is. So it must not lead into our own network, as webhooks must
+not: the name is looked up once, all of its addresses are checked, and the connection goes to a checked one.
+Who reaches partners by a private line allows these networks in the settings.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from counterfoil.points.files.ssh_keys import (
     read_public_key,
     ways_to_sign,
 )
+from counterfoil.webhooks.addresses import Guard, allowed
 
 MOST_ENTRIES: Final = 10_000
 """Entries of a directory that are looked at; a server that lists more does not fill our memory."""
@@ -94,10 +95,32 @@ class Connection:
     files: asyncssh.SFTPClient
 
 
-async def _sign_in(server: Server, client_key: str) -> Connection:
+async def _addresses(host: str, port: int, guard: Guard) -> list[str]:
+    """Where to connect to, all of them allowed."""
+    try:
+        found = await allowed(host, port, guard=guard)
+    except UnicodeError as error:
+        raise OSError("This is no name of a host.") from error
+    if found is None:
+        detail = "The host has an address that is not one of the public internet."
+        raise SftpError(code="sftp_host_forbidden", detail=detail, permanent=True)
+    return found
+
+
+async def _sign_in(server: Server, client_key: str, guard: Guard) -> Connection:
+    failed: Exception = OSError("The name has no address.")
+    for address in await _addresses(server.host, server.port, guard):
+        try:
+            return await _sign_in_at(address, server, client_key)
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+async def _sign_in_at(address: str, server: Server, client_key: str) -> Connection:
     pinned = [read_public_key(line) for line in server.host_keys]
     ssh = await asyncssh.connect(
-        server.host,
+        address,
         server.port,
         username=server.user,
         client_keys=[read_private_key(client_key)],
@@ -129,16 +152,22 @@ async def _hang_up(ssh: asyncssh.SSHClientConnection) -> None:
 
 @asynccontextmanager
 async def connect(
-    server: Server, *, client_key: str, timeout_seconds: float = 30, whole_seconds: float = 3600
+    server: Server,
+    *,
+    client_key: str,
+    guard: Guard,
+    timeout_seconds: float = 30,
+    whole_seconds: float = 3600,
 ) -> AsyncIterator[Connection]:
     """A session with a partner's server, signed in with our private key. `SftpError`.
 
-    `timeout_seconds` for connecting and signing in; `whole_seconds` for all that is done inside.
+    `guard` says where it may be. `timeout_seconds` for connecting and signing in; `whole_seconds` for all
+    that is done inside.
     """
     where = f"{server.host}:{server.port}"
     try:
         async with asyncio.timeout(timeout_seconds):
-            connection = await _sign_in(server, client_key)
+            connection = await _sign_in(server, client_key, guard)
     except (OSError, asyncssh.Error) as error:
         raise of_connecting(error, where) from error
     everything = asyncio.timeout(whole_seconds)
@@ -155,7 +184,9 @@ async def connect(
         await _hang_up(connection.ssh)
 
 
-async def scan_host_keys(host: str, port: int = 22, *, timeout_seconds: float = 30) -> list[str]:
+async def scan_host_keys(
+    host: str, port: int = 22, *, guard: Guard, timeout_seconds: float = 30
+) -> list[str]:
     """The host keys that a server shows, for an operator to compare (`fingerprint`). Trusts none of them."""
     found: list[str] = []
     failed: OSError | asyncssh.Error | None = None
@@ -163,10 +194,11 @@ async def scan_host_keys(host: str, port: int = 22, *, timeout_seconds: float = 
     alone = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None, agent_path=None)
     try:
         async with asyncio.timeout(timeout_seconds):
+            (address, *_) = await _addresses(host, port, guard)
             for ways in HOST_KEY_KINDS.values():
                 try:
                     key = await asyncssh.get_server_host_key(
-                        host, port, config=None, options=alone, server_host_key_algs=list(ways)
+                        address, port, config=None, options=alone, server_host_key_algs=list(ways)
                     )
                     found += [public_line(key)] if key is not None else []
                 except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError) as error:
