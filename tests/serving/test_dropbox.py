@@ -65,7 +65,7 @@ async def test_the_drop_box_can_be_a_process_of_its_own(
         COUNTERFOIL_DROPBOX_PORT=str(port),
     )
     with anyio.fail_after(60):
-        while not await _open(port):
+        while not await _open(port):  # noqa: ASYNC110 - of another process
             await anyio.sleep(0.1)
     async with visit(port, bank, home) as files:
         await drop(files, "a.pgp", bank.seal(bank.write(("m1", 10, "r1"))))
