@@ -62,9 +62,12 @@ def open_content(path: Path, partner: Partner, *, workspace: Path, now: datetime
         check_header(reader.header, partner.terms, now=now)
         at = workspace / "records.duckdb"
         with _database(at) as db:
-            source = pa.RecordBatchReader.from_batches(RECORDS, reader.batches())
+            faults: list[FileFaultError] = []
+            source = pa.RecordBatchReader.from_batches(RECORDS, _as_far_as_whole(reader.batches(), faults))
             db.register("source", source)
             db.execute(f"CREATE TABLE records AS {_RULED}", _limits(partner.terms, reader.header))
+            if faults:
+                raise faults[0]
             _compare(reader.trailer, reader.counted)
             db.execute(_DOUBLES)
             found: pa.Table = db.sql(_PROBLEMS).to_arrow_table()
@@ -75,6 +78,16 @@ def open_content(path: Path, partner: Partner, *, workspace: Path, now: datetime
             code="record_" + rule,
         )
     return Content(reader.header, reader.counted, found.to_pylist(), broken, at)
+
+
+def _as_far_as_whole(
+    batches: Iterator[pa.RecordBatch], faults: list[FileFaultError]
+) -> Iterator[pa.RecordBatch]:
+    """The batches before a fault of the file: raised through DuckDB, it would be an error of DuckDB's."""
+    try:
+        yield from batches
+    except FileFaultError as fault:
+        faults.append(fault)
 
 
 _RULED: Final = """

@@ -42,6 +42,8 @@ from counterfoil.points.files.openpgp_policy import (
 _PR_SET_PDEATHSIG: Final = 1
 _ENCRYPTED_TAGS: Final = frozenset({1, 3, 9, 10, 18, 20})
 """Packets with which an encrypted message may begin: session keys, encrypted data, a marker."""
+_TOO_LARGE: Final = {"error": ["too_large", "The message needs more memory than is allowed."]}
+_DAMAGED: Final = {"error": ["damaged", "The message is damaged, or made to do harm."]}
 
 
 def main() -> None:
@@ -54,11 +56,12 @@ def main() -> None:
     except OpenPgpError as error:
         answer = {"error": [error.code, error.detail]}
     except MemoryError:
-        answer = {"error": ["too_large", "The message needs more memory than is allowed."]}
+        answer = _TOO_LARGE
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of native code; its class cannot be imported
             raise
-        answer = {"error": ["damaged", "The message is damaged, or made to do harm."]}
+        # So it panics where Python has no memory left for the bytes that it wants to hand over.
+        answer = _TOO_LARGE if "pointer is null" in str(error) else _DAMAGED
     json.dump(answer, sys.stdout)
 
 
