@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -50,18 +50,33 @@ async def _bounded(request: Request, largest: int) -> AsyncIterator[bytes]:
         yield part
 
 
-async def _read_parts(request: Request, largest: int, most_fields: int) -> dict[str, str]:
+async def _parsed(request: Request, largest: int, most_fields: int, longest_field: int) -> FormData:
     parser = MultiPartParser(
         request.headers,
         _bounded(request, largest),  # type: ignore[arg-type] # it only iterates
         max_files=1,
         max_fields=most_fields,
-        max_part_size=largest,
+        max_part_size=longest_field,
     )
     try:
-        form = await parser.parse()
+        return await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise InvalidError("This is not a form of these pages.", code="form_invalid") from error
+
+
+async def read_upload(request: Request, *, largest: int) -> tuple[dict[str, str], UploadFile | None]:
+    """The fields of a form that sends a large file along, and that file: on the disk, to be closed.
+
+    None where no file was chosen.
+    """
+    form = await _parsed(request, largest + LARGEST_FORM, 20, LARGEST_FORM)
+    files = [value for value in form.values() if isinstance(value, UploadFile)]
+    chosen = next((file for file in files if file.filename), None)
+    return {name: value for name, value in form.items() if isinstance(value, str)}, chosen
+
+
+async def _read_parts(request: Request, largest: int, most_fields: int) -> dict[str, str]:
+    form = await _parsed(request, largest, most_fields, largest)
     fields = {}
     try:
         for name, value in form.items():

@@ -27,7 +27,12 @@ from counterfoil.dashboard import (
     overview,
     points,
     points_actions,
+    points_file,
+    points_files,
     points_member,
+    points_partner,
+    points_partner_form,
+    points_partners,
     points_program,
     preferences,
     sign_in,
@@ -40,10 +45,15 @@ from counterfoil.dashboard import (
 from counterfoil.dashboard.campaign import or_recorded
 from counterfoil.dashboard.headers import HeadersMiddleware
 from counterfoil.dashboard.visits import error_page, page
+from counterfoil.points.files.files import MOST_BYTES
 
 STATIC: Final = Path(__file__).parent / "static"
 _GET, _POST = ["GET"], ["POST"]
 _TERMS: Final[dict[str, Any]] = {"largest": campaign_form.LARGEST, "most_fields": campaign_form.MOST_FIELDS}
+_PARTNER: Final[dict[str, Any]] = {
+    "largest": points_partner_form.LARGEST,
+    "most_fields": points_partner_form.MOST_FIELDS,
+}
 _CODES: Final[dict[str, Any]] = {"largest": campaign_run.LARGEST, "files": True}
 
 
@@ -69,6 +79,7 @@ def create_pages(app: App) -> Starlette:
             methods=_POST,
         ),
         *_points_routes(),
+        *_partner_routes(),
         Route("/m/{merchant}/breaks", page(breaks.show), methods=_GET),
         Route("/m/{merchant}/webhooks", page(webhooks.show), methods=_GET),
         Route("/m/{merchant}/webhooks", page(webhooks.add), methods=_POST),
@@ -129,6 +140,30 @@ def _points_routes() -> list[Route]:
         Route("/m/{merchant}/points/program", page(points_program.change), methods=_POST),
         Route(member, page(points_member.show), methods=_GET),
         Route(member, page(points_actions.act), methods=_POST),
+    ]
+
+
+def _partner_routes() -> list[Route]:
+    partner = "/m/{merchant}/points/partners/{partner_id}"
+    file = "/m/{merchant}/points/files/{file_id}"
+    return [
+        Route("/m/{merchant}/points/partners", page(points_partners.show), methods=_GET),
+        Route("/m/{merchant}/points/new-partner", page(points_partner_form.new), methods=_GET),
+        Route(
+            "/m/{merchant}/points/new-partner", page(points_partner_form.create, **_PARTNER), methods=_POST
+        ),
+        Route(partner, page(points_partner.show), methods=_GET),
+        Route(partner, page(points_partner.act, largest=points_partner.LARGEST), methods=_POST),
+        Route(f"{partner}/edit", page(points_partner_form.edit), methods=_GET),
+        Route(f"{partner}/edit", page(points_partner_form.change, **_PARTNER), methods=_POST),
+        Route("/m/{merchant}/points/own-keys/{kind}", page(points_partner.own_key), methods=_GET),
+        Route("/m/{merchant}/points/files", page(points_files.show), methods=_GET),
+        Route("/m/{merchant}/points/files", page(points_files.upload, uploads=MOST_BYTES), methods=_POST),
+        Route(file, page(points_file.show), methods=_GET),
+        Route(file, page(points_file.confirm), methods=_POST),
+        Route(f"{file}/progress", page(points_file.progress), methods=_GET),
+        Route(f"{file}/response", page(points_file.response), methods=_GET),
+        Route(f"{file}/content", page(points_file.content), methods=_GET),
     ]
 
 

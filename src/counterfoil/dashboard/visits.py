@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -20,7 +21,7 @@ from counterfoil.access import operators
 from counterfoil.access.types import Session
 from counterfoil.app import App
 from counterfoil.dashboard import labels, preferences
-from counterfoil.dashboard.forms import check_token, read_form
+from counterfoil.dashboard.forms import check_token, read_form, read_upload
 from counterfoil.dashboard.rendering import environment
 from counterfoil.dashboard.words import Words, words_of
 from counterfoil.db.transactions import read
@@ -43,6 +44,8 @@ class Visit:
     merchants: tuple[Merchant, ...] = ()
     chosen: Merchant | None = None
     form: dict[str, str] = field(default_factory=dict)
+    upload: UploadFile | None = None
+    """The file of a form that sends a large one along."""
     token: str = ""
     new_token: bool = False
 
@@ -110,21 +113,24 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 
 def page(
-    handler: Handler, *, signed_in: bool = True, **form: Any
+    handler: Handler, *, signed_in: bool = True, uploads: int | None = None, **form: Any
 ) -> Callable[[Request], Awaitable[Response]]:
     """A handler as an endpoint: known visitors only unless said otherwise, checked forms, errors as pages.
 
-    `form`: how large a form it takes, see `read_form`.
+    `form`: how large a form it takes, see `read_form`. `uploads`: the bytes of the largest file that is sent
+    along; it is read only once it is known who sends it.
     """
 
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, clock.now())
         try:
-            if request.method == "POST":
+            if request.method == "POST" and uploads is None:
                 visit.form = await read_form(request, **form)
             await _recognise(visit)
             if visit.session is None and signed_in:
                 return _to_sign_in(request)
+            if uploads is not None:
+                visit.form, visit.upload = await read_upload(request, largest=uploads)
             if request.method == "POST":
                 check_token(request, visit.form, "" if visit.new_token else visit.token)
             return await handler(visit)
@@ -136,6 +142,9 @@ def page(
         except Exception as error:
             _log.error("a page failed", path=request.url.path, exc_info=error)
             return error_page(request, status=500, visit=visit)
+        finally:
+            if visit.upload is not None:
+                await visit.upload.close()
 
     return endpoint
 

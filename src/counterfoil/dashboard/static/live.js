@@ -1,4 +1,4 @@
-// The figures of a campaign change by themselves. Without script, a reload shows them.
+// The figures of a campaign or a file change by themselves. Without script, a reload shows them.
 "use strict";
 
 const live = document.querySelector("[data-live]");
@@ -18,6 +18,13 @@ if (live) {
         bar.setAttribute("width", width);
       }
     }
-    document.querySelector("[data-moved]").hidden = told.state === live.dataset.state;
+    const moved = told.state !== live.dataset.state;
+    document.querySelector("[data-moved]").hidden = !moved;
+    // Nobody is disturbed who types something or reads what was folded.
+    const busy = document.querySelector("main :is(input, select, textarea):focus, main details[open]");
+    if (moved && "reload" in live.dataset && !busy) {
+      source.close();
+      location.reload();
+    }
   });
 }
