@@ -59,6 +59,15 @@ async def _wanted(db: asyncpg.Connection, event: str, merchant_id: object) -> li
     ]
 
 
+async def waiting(tx: Tx, job: str, *, or_running: bool = False) -> list[dict[str, Any]]:
+    """What the jobs of a name are about that wait for a worker, or to be tried again; or that one has."""
+    rows = await tx.all(
+        "SELECT payload FROM pgqueuer WHERE entrypoint = :job AND status::text = ANY(:states)",
+        {"job": job, "states": ["queued", "picked"] if or_running else ["queued"]},
+    )
+    return [json.loads(row.payload) for row in rows]
+
+
 async def prune_log(tx: Tx, *, before: datetime) -> None:
     """Forget what the queue noted of jobs that ended before then. What still waits is untouched."""
     await tx.execute("DELETE FROM pgqueuer_log WHERE created < :before", {"before": before})

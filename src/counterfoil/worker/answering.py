@@ -22,8 +22,6 @@ from counterfoil.webhooks.addresses import PUBLIC, Guard
 
 RESULTS_SECONDS: Final = 1_800
 """For the one statement that reads the results of millions of records."""
-LEASE: Final = timedelta(minutes=30)
-"""Who makes or sends a response has so long before another one tries."""
 LONGEST_WAIT: Final = timedelta(hours=1)
 
 _log = structlog.get_logger(__name__)
@@ -34,14 +32,10 @@ async def answer_job(engine: AsyncEngine, payload: dict[str, Any], *, guard: Gua
 
     `guard` says where servers may be; by default on the public internet only.
     """
-    now = clock.now()
-    async with begin(engine) as tx:
-        file_no: int | None = await tx.scalar(
-            """UPDATE points_files SET answer_after = :until, answer_attempts = answer_attempts + 1
-               WHERE file_no = :file_no AND answer_after <= :now RETURNING file_no""",
-            {"file_no": payload["file_no"], "now": now, "until": now + LEASE},
-        )
-    if file_no is None:
+    file_no: int = payload["file_no"]
+    async with read(engine) as snapshot:
+        file = await files.by_number(snapshot, file_no=file_no)
+    if file.answer_after is None or file.answer_after > clock.now():
         return
     try:
         await _answer(engine, file_no, guard)
@@ -57,9 +51,11 @@ async def _try_again(engine: AsyncEngine, file_no: int, error: dict[str, Any]) -
     _log.warning("a response was not made or sent; it will be tried again", file_no=file_no, **error)
     async with begin(engine) as tx:
         file = await files.by_number(tx, file_no=file_no)
-        wait = min(timedelta(seconds=2 ** min(file.answer_attempts, 12)), LONGEST_WAIT)
+        wait = min(timedelta(seconds=2 ** min(file.answer_attempts + 1, 12)), LONGEST_WAIT)
         await tx.execute(
-            """UPDATE points_files SET answer_after = :after, answer_error = jsonb_build_object(
+            """UPDATE points_files
+               SET answer_after = :after, answer_attempts = answer_attempts + 1,
+                   answer_error = jsonb_build_object(
                    'code', CAST(:code AS text), 'detail', CAST(:detail AS text))
                WHERE file_no = :file_no AND answer_after IS NOT NULL""",
             {"file_no": file_no, "after": clock.now() + wait, **error},
@@ -89,6 +85,8 @@ async def _answer(engine: AsyncEngine, file_no: int, guard: Guard) -> None:
                 if kept:
                     file = await files.by_number(tx, file_no=file_no)
                     await events.tell(tx, "partner_file.answered", file, now=now)
+            if not kept:
+                return  # Another worker made one too: what it kept is the response.
         if partner.terms.server is not None and file.sent_at is None:
             await _send(engine, partner, file_no, sealed, name, guard=guard)
 

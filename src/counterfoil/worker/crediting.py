@@ -15,8 +15,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counterfoil import clock
+from counterfoil.db.outbox import waiting
 from counterfoil.db.transactions import Tx, begin, begin_on, read, session
-from counterfoil.errors import ConflictError, CounterfoilError
+from counterfoil.errors import ConflictError, CounterfoilError, UnavailableError
 from counterfoil.points import programs
 from counterfoil.points.files import (
     batches,
@@ -36,6 +37,7 @@ from counterfoil.points.programs import Program
 from counterfoil.webhooks.addresses import Guard
 
 LONGEST_PAUSE: Final = 60.0
+_DUE: Final = "SELECT file_no FROM points_files WHERE answer_after <= :now ORDER BY answer_after LIMIT 100"
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +67,21 @@ async def credit_job(
 ) -> None:
     """Be a worker of a file, if nobody is that one: until nothing is left, or the limiter wants fewer."""
     file_no, worker = payload["file_no"], payload["worker"]
+    try:
+        await _be_worker(engine, file_no, worker, guard, stop)
+        async with begin(engine) as tx:
+            now = clock.now()
+            if await batches.decide(tx, file_no=file_no, now=now):
+                file = await files.by_number(tx, file_no=file_no)
+                await events.tell(tx, "partner_file.credited", file, now=now)
+    except (UnavailableError, ConflictError) as error:
+        # Whoever looks after files calls this worker again as soon as the database is there.
+        _log.warning("a file's worker had to stop", file_no=file_no, worker=worker, error=error.detail)
+
+
+async def _be_worker(
+    engine: AsyncEngine, file_no: int, worker: int, guard: Guard, stop: asyncio.Event | None
+) -> None:
     async with session(engine) as db:
         if not await batches.try_lock(db, file_no=file_no, worker=worker):
             return
@@ -81,11 +98,6 @@ async def credit_job(
             if client is not None:
                 await client.aclose()
         await batches.unlock(db, file_no=file_no, worker=worker)
-    async with begin(engine) as tx:
-        now = clock.now()
-        if await batches.decide(tx, file_no=file_no, now=now):
-            file = await files.by_number(tx, file_no=file_no)
-            await events.tell(tx, "partner_file.credited", file, now=now)
 
 
 async def _work(work: Work, stop: asyncio.Event | None) -> None:
@@ -173,14 +185,20 @@ async def look_after_files(engine: AsyncEngine) -> None:
     async with begin(engine) as tx:
         now = clock.now()
         await _call_workers(tx)
-        for row in await tx.all(
-            "SELECT file_no FROM points_files WHERE answer_after <= :now ORDER BY answer_after LIMIT 100",
-            {"now": now},
-        ):
-            await batches.call_answer(tx, file_no=row.file_no)
+        await _call_answers(tx, now)
         await collecting.call_due(tx, now=now)
 
 
 async def _call_workers(tx: Tx) -> None:
+    # What a worker had that died stays picked for a while; who holds its lock tells more.
+    called = [(job["file_no"], job["worker"]) for job in await waiting(tx, "points.credit_file")]
     for file_no, worker in await batches.find_idle(await tx.driver()):
-        await batches.call_worker(tx, file_no=file_no, worker=worker)
+        if (file_no, worker) not in called:
+            await batches.call_worker(tx, file_no=file_no, worker=worker)
+
+
+async def _call_answers(tx: Tx, now: datetime) -> None:
+    called = [job["file_no"] for job in await waiting(tx, "points.answer_file", or_running=True)]
+    for row in await tx.all(_DUE, {"now": now}):
+        if row.file_no not in called:
+            await batches.call_answer(tx, file_no=row.file_no)

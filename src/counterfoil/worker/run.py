@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 from pgqueuer import AsyncpgPoolDriver, DatabaseRetryEntrypointExecutor, Job, Queries, QueueManager
+from pgqueuer.domain.models import HealthCheckEvent
 from pgqueuer.errors import FailingListenerError
 from prometheus_client import Counter, Histogram
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -62,8 +63,19 @@ _seconds = Histogram("counterfoil_job_seconds", "Time a job took.", ("job",))
 _log = structlog.get_logger(__name__)
 
 
+class _Queue(QueueManager):
+    """pgqueuer's own, which asks its listener for a sign of life from its first moment."""
+
+    async def listener_healthy(self, timeout: timedelta = timedelta(seconds=10)) -> HealthCheckEvent:
+        """Asked twice: the first question can be put before anybody listens, and is lost then."""
+        try:
+            return await super().listener_healthy(timeout)
+        except FailingListenerError:
+            return await super().listener_healthy(timeout)
+
+
 async def run_worker(
-    app: App, stop: asyncio.Event, *, heartbeat_timeout: timedelta = timedelta(seconds=30)
+    app: App, stop: asyncio.Event, *, heartbeat_timeout: timedelta = timedelta(seconds=10)
 ) -> None:
     """Take jobs until `stop` is set; then finish those that are running.
 
@@ -92,7 +104,7 @@ async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta)
     ) as pool:
         queries = Queries(AsyncpgPoolDriver(pool))
         await _take_back(queries)
-        queue = QueueManager(queries)
+        queue = _Queue(queries)
         for name, handler in _handlers(app, stop).items():
             _register(queue, name, handler, app.engine)
         stopping = asyncio.create_task(_stop_when(stop, queue))

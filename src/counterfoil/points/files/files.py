@@ -95,7 +95,7 @@ async def receive(
     (`file_empty`, `file_too_large`).
     """
     state = await tx.scalar(
-        "SELECT state FROM points_partners WHERE merchant_id = :merchant_id AND partner_id = :id FOR SHARE",
+        "SELECT state FROM points_partners WHERE merchant_id = :merchant_id AND partner_id = :id",
         {"merchant_id": merchant_id, "id": partner_id},
     )
     if state is None:
