@@ -66,7 +66,10 @@ _log = structlog.get_logger(__name__)
 class _Queue(QueueManager):
     """pgqueuer's own, which asks its listener for a sign of life from its first moment."""
 
-    async def listener_healthy(self, timeout: timedelta = timedelta(seconds=10)) -> HealthCheckEvent:
+    async def listener_healthy(
+        self,
+        timeout: timedelta = timedelta(seconds=10),  # noqa: ASYNC109 - it is theirs
+    ) -> HealthCheckEvent:
         """Asked twice: the first question can be put before anybody listens, and is lost then."""
         try:
             return await super().listener_healthy(timeout)
