@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -16,11 +18,16 @@ from counterfoil.access.types import MERCHANT_SCOPES, SCOPES
 from counterfoil.api.verbs import ROUTES
 from counterfoil.app import App
 from counterfoil.db import jobs
-from counterfoil.db.transactions import begin
+from counterfoil.db.transactions import Tx, begin
 from counterfoil.ids import format_id, new_id
 from counterfoil.linkage.campaigns import Computed, store
 from counterfoil.linkage.rejoin import rejoin
 from counterfoil.points import accounts, ledger, programs
+from counterfoil.points.files import keys as partner_keys
+from counterfoil.points.files import partners, verbs
+from counterfoil.points.files.layouts import builtin_layout
+from counterfoil.points.files.ssh_keys import fingerprint, make_ssh_key
+from counterfoil.points.files.terms import Terms as PartnerTerms
 from counterfoil.points.ledger import Entry
 from counterfoil.points.programs import Program
 from counterfoil.vouchers import campaigns, pool
@@ -33,6 +40,7 @@ from tests.builders import NOW, at, load
 
 Operation = tuple[str, str]
 TERMS = {"discount": {"kind": "amount", "amount_minor": 500}}
+SSH_KEY = make_ssh_key("bread")[1]
 
 SCOPE_OF: dict[Operation, str] = {
     ("GET", "/v1/vouchers/{voucher_id}/full-link"): "linkage:read",
@@ -94,6 +102,29 @@ SCOPE_OF: dict[Operation, str] = {
     ("GET", "/v1/points/totals"): "points:read",
     ("GET", "/v1/points/export"): "points:read",
     ("POST", "/v1/points/verification"): "points:read",
+    ("POST", "/v1/points/partners"): "points:write",
+    ("GET", "/v1/points/partners"): "points:read",
+    ("GET", "/v1/points/partners/{partner_id}"): "points:read",
+    ("PATCH", "/v1/points/partners/{partner_id}"): "points:write",
+    ("POST", "/v1/points/partners/{partner_id}/keys"): "points:write",
+    ("GET", "/v1/points/partners/{partner_id}/keys"): "points:read",
+    ("DELETE", "/v1/points/partners/{partner_id}/keys"): "points:write",
+    ("POST", "/v1/points/partners/{partner_id}/test"): "points:write",
+    ("POST", "/v1/points/partners/{partner_id}/files"): "points:write",
+    ("GET", "/v1/points/own-keys"): "points:read",
+    ("POST", "/v1/points/own-keys"): "points:write",
+    ("DELETE", "/v1/points/own-keys"): "points:write",
+    ("POST", "/v1/points/host-keys"): "points:write",
+    ("GET", "/v1/points/files"): "points:read",
+    ("GET", "/v1/points/files/{file_id}"): "points:read",
+    ("GET", "/v1/points/files/{file_id}/content"): "points:read",
+    ("GET", "/v1/points/files/{file_id}/response"): "points:read",
+    ("POST", "/v1/points/files/{file_id}/confirm"): "points:write",
+    ("GET", "/v1/points/files/{file_id}/records"): "points:read",
+    ("GET", "/v1/points/files/{file_id}/export"): "points:read",
+    ("GET", "/v1/points/files/{file_id}/batches"): "points:read",
+    ("GET", "/v1/points/files/{file_id}/decisions"): "points:read",
+    ("GET", "/v1/points/transfers/{transfer_id}/origin"): "points:read",
 }
 OPEN: set[Operation] = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 FOR_NO_MERCHANT = {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/merchants", "/v1/merchants/{merchant}"}
@@ -136,11 +167,19 @@ _BODIES: dict[str, Any] = {
     "/v1/points/earn": {"orders": [{"order_id": "o", "customer_id": "nobody", "paid_minor": 1}]},
     "/v1/points/take-back": {"refunds": [{"order_id": "o", "refund_id": "r"}]},
     "/v1/points/burn": {"burns": [{"order_id": "o", "customer_id": "nobody", "points": 1}]},
+    "/v1/points/partners": {"partner_id": "new", "name": "New", "terms": {"sender": "N", "receiver": "G"}},
+    "/v1/points/partners/{partner_id}": {"name": "Breadbank"},
+    "/v1/points/partners/{partner_id}/keys": {"kind": "ssh", "public_key": SSH_KEY},
+    "/v1/points/own-keys": {"kind": "ssh"},
+    "/v1/points/host-keys": {"host": "127.0.0.1"},
 }
 _PARAMETERS: dict[str, dict[str, str]] = {
     "/v1/vouchers": {"campaign_id": "none"},
     "/v1/redemptions": {"order_id": "none"},
     "/v1/points/transfers": {"order_id": "none"},
+    "/v1/points/partners/{partner_id}/keys": {"fingerprint": fingerprint(SSH_KEY)},
+    "/v1/points/partners/{partner_id}/files": {"name": "bread.pgp"},
+    "/v1/points/own-keys": {"fingerprint": "none"},
     # Without it, it goes on for an hour.
     "/v1/campaigns/{campaign_id}/counters/stream": {"for_seconds": "0"},
 }
@@ -171,7 +210,7 @@ def _plain(answer: httpx.Response, *ids: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-async def secrets(platform: App, baker: Caller) -> dict[str, str]:
+async def secrets(platform: App, baker: Caller, tmp_path: Path) -> dict[str, str]:
     """Ids of all that the baker has, by the name of the parameter that asks for it."""
     merchant_id = baker.merchant.id
     analysis_id = new_id()
@@ -211,6 +250,7 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         entries = [Entry(**member, source_no=source, reference=f"r{n}", points=n) for n in (7, -7)]
         credited, _ = await ledger.post(tx, merchant_id=merchant_id, entries=entries, now=NOW)
         assert credited.transfer_id is not None
+        file_id = await _partners_file(tx, merchant_id, tmp_path)
     return {
         "job_id": format_id("job", job.id),
         "analysis_id": format_id("analysis", analysis_id),
@@ -222,7 +262,24 @@ async def secrets(platform: App, baker: Caller) -> dict[str, str]:
         "delivery_id": format_id("webhook_delivery", delivery_id),
         "customer_id": "breadwinner",
         "transfer_id": format_id("transfer", credited.transfer_id),
+        "partner_id": "breadbank",
+        "file_id": format_id("partner_file", file_id),
     }
+
+
+async def _partners_file(tx: Tx, merchant_id: UUID, directory: Path) -> UUID:
+    """A file of a partner of the baker's, which has a response."""
+    which: dict[str, Any] = {"merchant_id": merchant_id, "partner_id": "breadbank", "now": NOW}
+    terms = PartnerTerms(sender="BREADBANK", receiver="BREAD")
+    await partners.add(tx, **which, name="Breadbank", terms=terms, layout=builtin_layout("delimited"))
+    await partner_keys.add(tx, **which, kind="ssh", text=SSH_KEY)
+    (directory / "bread.pgp").write_bytes(b"bread")
+    file = await verbs.receive(tx, **which, name="bread.pgp", path=directory / "bread.pgp", via="api")
+    await tx.execute(
+        """UPDATE points_files SET state = 'rejected', reason = 'damaged', decided_at = received_at,
+               answered_at = received_at, response_name = 'breadcrumb.pgp'"""
+    )
+    return file.file_id
 
 
 async def test_every_operation_is_known_here(operations: list[Operation]) -> None:
@@ -244,6 +301,8 @@ async def test_another_merchants_id_answers_exactly_as_an_unknown_one(
         "delivery_id": format_id("webhook_delivery", new_id()),
         "customer_id": "broodwinner",
         "transfer_id": format_id("transfer", new_id()),
+        "partner_id": "broodbank",
+        "file_id": format_id("partner_file", new_id()),
     }
     with_id = [o for o in operations if "{" in o[1]]
     assert with_id

@@ -8,7 +8,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from counterfoil import __version__
-from counterfoil.api import jobs, keys, linkage, merchants, problems, records, system, verb_docs
+from counterfoil.api import (
+    jobs,
+    keys,
+    linkage,
+    merchants,
+    points_files,
+    problems,
+    records,
+    system,
+    verb_docs,
+)
 from counterfoil.api.campaign_codes import router as campaign_codes_router
 from counterfoil.api.campaigns import router as campaigns_router
 from counterfoil.api.guessing import Guesses
@@ -61,7 +71,10 @@ def create_api(platform: App) -> FastAPI:
     api.include_router(v1)
     api.include_router(system.router)
     api.add_middleware(
-        RequestMiddleware, metrics=api.state.metrics, max_body_bytes=platform.settings.max_body_bytes
+        RequestMiddleware,
+        metrics=api.state.metrics,
+        max_body_bytes=platform.settings.max_body_bytes,
+        larger=points_files.BODIES,
     )
     _document_problems(api)
     return api

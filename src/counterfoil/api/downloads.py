@@ -19,6 +19,12 @@ class CsvStream(StreamingResponse):
     media_type = "text/csv"
 
 
+class ByteStream(StreamingResponse):
+    """A file of any kind, as it is."""
+
+    media_type = "application/octet-stream"
+
+
 class Download:
     """A file without a name, so that it is gone when it is closed, whatever happens."""
 
@@ -28,11 +34,22 @@ class Download:
 
     def answer(self, name: str) -> CsvStream:
         """What was written, as a CSV file of this name; it is closed when it was sent."""
+        plain = "".join(symbol if symbol.isascii() and symbol.isalnum() else "-" for symbol in name)
+        return CsvStream(self._opened(), headers=_named(f"{plain}.csv"))
+
+    def as_it_is(self, name: str) -> ByteStream:
+        """What was written, as a file of this name; it is closed when it was sent."""
+        plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)
+        return ByteStream(self._opened(), headers=_named(plain.lstrip(".") or "file"))
+
+    def _opened(self) -> AsyncIterator[bytes]:
         self.file.seek(0)
         self._closing.pop_all()
-        plain = "".join(symbol if symbol.isascii() and symbol.isalnum() else "-" for symbol in name)
-        headers = {"Content-Disposition": f'attachment; filename="{plain}.csv"'}
-        return CsvStream(_parts(self.file), headers=headers)
+        return _parts(self.file)
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Mapping
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -59,10 +61,19 @@ class _BodyTooLargeError(HTTPException):
 class RequestMiddleware:
     """Pure ASGI, so that streams are not buffered."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        max_body_bytes: int,
+        larger: Mapping[re.Pattern[str], int] | None = None,
+    ) -> None:
+        """`larger`: how many bytes the bodies may have of routes that write them down as they come."""
         self.app = app
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
+        self.larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -90,14 +101,14 @@ class RequestMiddleware:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        taken, started = 0, False
+        taken, started, most = 0, False, self._most_bytes(scope)
 
         async def receiving() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self.max_body_bytes:
-                raise _BodyTooLargeError(self.max_body_bytes)
+            if taken > most:
+                raise _BodyTooLargeError(most)
             return message
 
         async def sending(message: Message) -> None:
@@ -106,14 +117,20 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            if length.isdigit() and int(length) > self.max_body_bytes:
-                raise _BodyTooLargeError(self.max_body_bytes)
+            if length.isdigit() and int(length) > most:
+                raise _BodyTooLargeError(most)
             await self.app(scope, receiving, sending)
         except _BodyTooLargeError as error:
             if started:
                 raise
             answer = problem(Request(scope), status=413, code="body_too_large", detail=error.detail)
             await answer(scope, receive, send)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        for path, most in self.larger.items():
+            if scope["method"] == "POST" and path.fullmatch(scope["path"]):
+                return most
+        return self.max_body_bytes
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

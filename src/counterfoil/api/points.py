@@ -6,8 +6,12 @@ from fastapi import APIRouter
 
 from counterfoil.api import (
     points_accounts,
+    points_file_records,
+    points_files,
     points_ledger,
     points_orders,
+    points_partners,
+    points_probing,
     points_program,
     points_transfers,
     points_undoing,
@@ -21,5 +25,9 @@ for _part in (
     points_undoing,
     points_orders,
     points_ledger,
+    points_partners,
+    points_probing,
+    points_files,
+    points_file_records,
 ):
     router.include_router(_part.router)

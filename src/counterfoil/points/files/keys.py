@@ -131,6 +131,16 @@ async def own(tx: ReadTx, *, merchant_id: UUID, kind: KeyKind) -> list[OwnKey]:
     return [OwnKey(**row._mapping) for row in rows]
 
 
+async def list_own(tx: ReadTx, *, merchant_id: UUID) -> list[PublicKey]:
+    """The public parts of our keys, newest first."""
+    rows = await tx.all(
+        """SELECT fingerprint, kind, public_key, made_at AS added_at, retired_at FROM points_own_keys
+           WHERE merchant_id = :merchant_id ORDER BY made_at DESC, fingerprint""",
+        {"merchant_id": merchant_id},
+    )
+    return [PublicKey(**row._mapping) for row in rows]
+
+
 async def client_key(tx: ReadTx, *, merchant_id: UUID) -> str:
     """The private key that we sign in with at partners' servers. `ConflictError` (`own_key_missing`)."""
     found = await own(tx, merchant_id=merchant_id, kind="ssh")

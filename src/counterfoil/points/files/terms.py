@@ -64,7 +64,7 @@ class Terms(BaseModel):
     """The offer codes that are known. None: any, or none."""
     reject_file_on: Annotated[frozenset[Rule], Field(max_length=20)] = frozenset()
     """Rules that reject the whole file as soon as one record breaks them; others reject that record only."""
-    limiter: Annotated[Bounds, *_validated(Bounds)] = Bounds()
+    limiter: Annotated[Bounds, *_validated(Bounds)] = Field(default_factory=Bounds)
     """Bounds of the batches and of how many are credited at once."""
     outside: Annotated[Outside, *_validated(Outside)] | None = None
     """The outside loyalty system that credits. None: our own ledger."""
