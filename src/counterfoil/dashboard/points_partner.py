@@ -14,8 +14,10 @@ from counterfoil.dashboard.points_partners import PartnerShown, file_id, last_fi
 from counterfoil.dashboard.visits import Visit
 from counterfoil.db.transactions import begin, read
 from counterfoil.errors import InvalidError, NotFoundError
-from counterfoil.points.files import keys, partners
+from counterfoil.points.files import keys, partners, probing
+from counterfoil.points.files.probing import Probe
 from counterfoil.points.files.types import KEY_KINDS, KeyKind
+from counterfoil.webhooks.addresses import guard
 
 LONGEST_KEY: Final = 100_000
 LARGEST: Final = 256 * 1024
@@ -26,8 +28,14 @@ def _which(visit: Visit) -> dict[str, Any]:
     return {"merchant_id": visit.merchant.id, "partner_id": visit.request.path_params["partner_id"]}
 
 
-async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: int = 200) -> Response:
-    """The page; `problem` is a form that was refused, and the code of the reason."""
+async def show(
+    visit: Visit,
+    *,
+    problem: tuple[str, str] | None = None,
+    tried: Probe | None = None,
+    status: int = 200,
+) -> Response:
+    """The page; `problem`: a form that was refused and the code of the reason; `tried`: what a test found."""
     async with read(visit.engine) as tx:
         partner = await partners.get(tx, **_which(visit))
         pinned = await keys.list_of(tx, **_which(visit))
@@ -43,6 +51,8 @@ async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: 
         here=address_of(visit, partner.partner_id),
         file_id=file_id,
         problem=problem,
+        tried=tried,
+        dropbox=visit.app.settings.dropbox_port,
         form=visit.form,
         done=visit.argument("done") if visit.argument("done") in points_partner_labels.DONE else "",
         of_partners=points_partner_labels,
@@ -54,6 +64,8 @@ async def show(visit: Visit, *, problem: tuple[str, str] | None = None, status: 
 async def act(visit: Visit) -> Response:
     """One of the forms of the page. What is refused is said above it, and nothing typed is lost."""
     wanted = visit.form.get("do", "")
+    if wanted == "test":
+        return await show(visit, tried=await _try(visit))
     verbs = {"key": _add_key, "retire": _retire, "make": _make, "close": _close, "open": _open}
     if wanted not in verbs:
         raise InvalidError("This is not a form of these pages.", code="form_invalid")
@@ -66,6 +78,18 @@ async def act(visit: Visit) -> Response:
             raise
         return await show(visit, problem=(wanted, error.code), status=error.http_status)
     return RedirectResponse(f"{address_of(visit, _which(visit)['partner_id'])}?done={done}", status_code=303)
+
+
+async def _try(visit: Visit) -> Probe:
+    """Try out all that the next file will need: over the network, and so outside of any transaction."""
+    async with read(visit.engine) as tx:
+        partner = await partners.get(tx, **_which(visit))
+        pinned = await keys.list_of(tx, **_which(visit))
+        own = [
+            key for kind in KEY_KINDS for key in await keys.own(tx, merchant_id=visit.merchant.id, kind=kind)
+        ]
+    allowed = guard(visit.app.settings.webhook_allow)
+    return await probing.probe(partner, own=own, pinned=pinned, guard=allowed, now=visit.now)
 
 
 def _kind(visit: Visit) -> KeyKind:

@@ -65,6 +65,10 @@ RULES: Final[dict[str, str]] = {
 """What can be wrong with a record, as far as it can reject the whole file."""
 
 TROUBLE: Final[dict[str, str]] = {
+    "sftp_host_forbidden": N_(
+        "The server is in a private network, which only the setting COUNTERFOIL_WEBHOOK_ALLOW permits."
+    ),
+    "outside_unreachable": N_("The name of the outside system cannot be resolved."),
     "sftp_timed_out": N_("The server did not answer in time."),
     "sftp_unreachable": N_("The server cannot be reached: check host and port, and whether it is running."),
     "sftp_host_key_unknown": N_(
@@ -88,6 +92,18 @@ TROUBLE: Final[dict[str, str]] = {
     "internal": N_("Something went wrong on our side; the log says what."),
 }
 """Why a server could not be read, or a response not be sent, by code."""
+
+CHECKS: Final[dict[str, str]] = {
+    "own_key": N_("Our key, to open its files"),
+    "partner_key": N_("Its key, to verify files and to encrypt responses"),
+    "seal": N_("A response can be signed and encrypted"),
+    "server": N_("Its server shows a pinned host key and lets us in"),
+    "incoming": N_("The directory of its files can be read"),
+    "responses": N_("The directory for our responses is there"),
+    "done": N_("The directory for files that we have is there"),
+    "outside": N_("The address of the outside system may be called"),
+}
+"""What is tried out, by the name of the check."""
 
 DONE: Final[dict[str, str]] = {
     "added": N_("The partner is added. Exchange keys next."),
