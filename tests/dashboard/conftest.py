@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 from tests.conftest import new_database
+from tests.dashboard.points_files_running import public_ids, run_files
 from tests.dashboard.points_running import run_points
 from tests.dashboard.running import run_fair
 from tests.dashboard.told import tell
@@ -128,6 +129,8 @@ class Pages:
     client: httpx.AsyncClient
     tea: Merchant
     other: Merchant
+    files: dict[str, str] = field(default_factory=dict)
+    """Ids of the airline's files by their names, where it has some."""
 
     async def sign_in(self, *, email: str = EMAIL, password: str = PASSWORD, to: str = "/") -> httpx.Response:
         """Fill the form in and send it."""
@@ -206,8 +209,9 @@ async def filled(cluster: URL, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         await fill(app, tea, RECORDS)
         await tell(app, tea.id)
         await run_points(app, await run_fair(app))
+        await run_files(app, tmp_path_factory.mktemp("files"))
         async with httpx.AsyncClient() as nobody:
-            yield Pages(app, nobody, tea, other)
+            yield Pages(app, nobody, tea, other, await public_ids(app))
         await engine.dispose()
 
 
@@ -216,6 +220,6 @@ async def tea(filled: Pages) -> AsyncIterator[Pages]:
     """Signed in, and the tea house has records and an analysis. Other tests see the same database."""
     transport = httpx.ASGITransport(create_pages(filled.app), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        pages = Pages(filled.app, client, filled.tea, filled.other)
+        pages = Pages(filled.app, client, filled.tea, filled.other, filled.files)
         assert (await pages.sign_in()).status_code == 303
         yield pages

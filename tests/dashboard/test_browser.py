@@ -69,6 +69,12 @@ PATHS: Final = (
     "/m/fair/points/members/closed",
     "/m/fair/points/program",
     "/m/other/points",
+    "/m/air/points/partners",
+    "/m/air/points/partners/miles",
+    "/m/air/points/new-partner",
+    "/m/air/points/partners/miles/edit",
+    "/m/air/points/files",
+    "/m/other/points/files",
     "/m/other",
     "/nowhere",
 )
@@ -208,10 +214,13 @@ async def test_from_the_overview_to_a_campaign_to_a_voucher_to_its_record(site: 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "light"), (360, "dark"), (1440, "dark")])
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-async def test_every_page_fits_and_can_be_read(site: Site, width: int, theme: Any, language: str) -> None:
+async def test_every_page_fits_and_can_be_read(
+    site: Site, filled: Pages, width: int, theme: Any, language: str
+) -> None:
     viewport = {"width": width, "height": 800}
+    files = [f"/m/air/points/files/{file_id}?member=m01" for file_id in filled.files.values()]
     async with site.visit(language=language, viewport=viewport, color_scheme=theme) as page:
-        for path in PATHS:
+        for path in (*PATHS, *files):
             if path == "/sign-in":
                 continue
             await page.goto(path)

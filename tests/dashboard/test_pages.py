@@ -54,6 +54,13 @@ PATHS = (
     "/m/fair/points/program",
     *(f"/m/fair/points/members/{quote(name, safe='')}" for name in ("ann", "closed", STRANGE)),
     "/m/tea-house/points",
+    "/m/air/points/partners",
+    "/m/air/points/new-partner",
+    *(f"/m/air/points/partners/{name}" for name in ("citybank", "miles", "closed-club", "miles/edit")),
+    "/m/air/points/files",
+    "/m/air/points/files?partner=citybank&state=rejected",
+    "/m/other/points/partners",
+    "/m/other/points/files",
 )
 
 
@@ -65,7 +72,7 @@ def text_of(html: str) -> str:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_every_page_is_there_in_both_languages(tea: Pages, language: str) -> None:
-    for path in PATHS:
+    for path in (*PATHS, *(f"/m/air/points/files/{file_id}?member=m01" for file_id in tea.files.values())):
         answer = await tea.client.get(path, headers={"Accept-Language": language})
         assert answer.status_code == 200, path
         assert f'<html lang="{"zh-Hans" if language == "zh" else "en"}"' in answer.text
