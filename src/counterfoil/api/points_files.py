@@ -31,7 +31,11 @@ from counterfoil.points.files.queries import FileItem
 from counterfoil.points.files.remote_files import shown, why_unsafe
 from counterfoil.points.files.types import FileState, PartKind, Status, Via
 
-BODIES: Final = {re.compile(r"/v1/points/partners/[^/]+/files"): MOST_BYTES}
+BODIES: Final = {
+    re.compile(r"/v1/points/partners/[^/]+/files"): MOST_BYTES,
+    # The form of the pages that sends a file along: what stands around the file is small.
+    re.compile(r"/m/[^/]+/points/files"): MOST_BYTES + (1 << 17),
+}
 """Bodies that may be larger than others: they are written to the disk as they come."""
 
 router = APIRouter()
