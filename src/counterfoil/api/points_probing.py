@@ -87,7 +87,7 @@ class HostKeyList(BaseModel):
 
 
 @router.post("/partners/{partner_id}/test", responses=responses(404), summary="Try out a partner")
-async def test_partner(partner_id: PartnerId, act: Writing, app: Platform) -> ProbeAnswer:
+async def try_out(partner_id: PartnerId, act: Writing, app: Platform) -> ProbeAnswer:
     """The keys, sealing a message to the partner, its server and its directories, and what waits there.
 
     Nothing is collected and nothing is sent; what does not work is told in the answer.

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "campaigns": ("counterfoil.cli.campaigns:app", "Campaigns that are run here."),
     "vouchers": ("counterfoil.cli.vouchers:app", "Vouchers of campaigns that are run here."),
     "points": ("counterfoil.cli.points:app", "Loyalty points: members' accounts and what moves them."),
+    "partners": ("counterfoil.cli.partners:app", "Partners who send files of points."),
     "webhooks": ("counterfoil.cli.webhooks:app", "Programs of customers that are told what happens."),
     "operators": ("counterfoil.cli.access:operators_app", "People who sign in to the pages."),
 }

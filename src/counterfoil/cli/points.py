@@ -18,6 +18,7 @@ from cyclopts.validators import Number
 from counterfoil import clock
 from counterfoil.cli.merchant_work import MerchantName, doing, looking, text_of
 from counterfoil.cli.platform import Json, say, show
+from counterfoil.cli.points_files import list_batches, list_files, list_records
 from counterfoil.cli.points_ledger import export, totals, verify
 from counterfoil.cli.points_program import program
 from counterfoil.db.paging import LARGEST_PAGE
@@ -46,6 +47,15 @@ app.command(program, name="program")
 app.command(export, name="export")
 app.command(totals, name="totals")
 app.command(verify, name="verify")
+# Imported when it runs: it has a worker in it.
+app.command(
+    "counterfoil.cli.points_submit:submit",
+    name="submit",
+    help="Hand over a partner's file, and follow it until it is answered.",
+)
+app.command(list_files, name="files")
+app.command(list_batches, name="batches")
+app.command(list_records, name="records")
 
 Customer = Annotated[str, Parameter(help="The customer's id.")]
 Points = Annotated[int, Parameter(validator=Number(gte=1, lte=MOST_POINTS))]
