@@ -27,9 +27,9 @@ from counterfoil.points.files.queries import Progress
 from counterfoil.points.files.record_queries import RecordItem
 from counterfoil.points.files.types import PartKind
 
-BATCHES: Final = 20
-RECORDS: Final = 50
-PROBLEMS: Final = 20
+BATCHES: Final = 10
+RECORDS: Final = 20
+PROBLEMS: Final = 8
 REPEATS: Final = 10
 _DECISIONS: Final = 20_000
 _EVERY_SECONDS: Final = 0.5
