@@ -31,7 +31,7 @@ from counterfoil.app import App
 from counterfoil.cli.platform import with_platform
 from counterfoil.db import jobs, outbox, records
 from counterfoil.db.transactions import begin, read
-from counterfoil.demo import flash_sale, outputs, points, tables
+from counterfoil.demo import bank, flash_sale, outputs, partner_file, partner_tables, points, tables
 from counterfoil.demo.complete_journey import CURRENCY, MERCHANT_ID, MERCHANT_NAME, TIME_ZONE, CompleteJourney
 from counterfoil.demo.load import ORDER, records_of
 from counterfoil.errors import ConflictError
@@ -50,9 +50,10 @@ def demo(
 ) -> None:
     """Take the Complete Journey data through the platform, and say of every voucher what became of it.
 
-    Then points: its orders earn, some members burn, and the ledger is proven. Then a flash sale: more
-    customers than vouchers, against a server of its own. Running it again changes nothing of the data and
-    writes the same files; it holds another sale.
+    Then points: its orders earn, some members burn, and the ledger is proven; a bank sends an encrypted file
+    of points for all baskets, the same again, and a forged one. Then a flash sale: more customers than
+    vouchers, against a server of its own. Running it again changes nothing of the data and writes the same
+    files; the bank's records are duplicates then, and another sale is held.
     """
     started = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -79,6 +80,7 @@ async def _demo(app: App, out: Path, console: Console) -> outputs.Written:
         console.print()
         console.print(table)
     await _give_points(app, merchant, console)
+    await _credit_a_file(app, merchant, journey, console)
     with _progress(console) as progress:
         selling = progress.add_task("holding a flash sale", total=None)
         sale = await flash_sale.hold_sale(app)
@@ -204,6 +206,23 @@ async def _give_points(app: App, merchant: Merchant, console: Console) -> None:
             tell=lambda done, total: progress.update(earning, completed=done, total=total),
         )
     for table in (points.statement_table(year), points.figures_table(year)):
+        console.print()
+        console.print(table)
+
+
+async def _credit_a_file(app: App, merchant: Merchant, journey: CompleteJourney, console: Console) -> None:
+    """Let a bank send points for the year's baskets in a file, the same again, and a forged one."""
+    with _progress(console) as progress:
+        crediting = progress.add_task("crediting a bank's encrypted file", total=None)
+        records = await asyncio.to_thread(bank.accruals, journey)
+        exchange = await partner_file.exchange_files(
+            app,
+            merchant_id=merchant.id,
+            records=records,
+            tell=lambda done, total: progress.update(crediting, completed=done, total=total),
+        )
+        progress.update(crediting, completed=len(records), total=len(records))
+    for table in partner_tables.exchange_tables(exchange):
         console.print()
         console.print(table)
 

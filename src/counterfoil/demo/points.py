@@ -40,7 +40,8 @@ _ORDERS: Final = """
 _BURNING: Final = """
     SELECT a.name AS customer_id, e.order_id FROM points_accounts a, LATERAL (
         SELECT sum(t.points) AS points, (array_agg(t.order_id ORDER BY t.version DESC))[1] AS order_id
-        FROM points_transfers t WHERE t.member_no = a.account_no AND t.points > 0) e
+        FROM points_transfers t
+        WHERE t.member_no = a.account_no AND t.points > 0 AND t.order_id IS NOT NULL) e
     WHERE a.merchant_id = :merchant_id AND a.source IS NULL AND e.points >= :enough
     ORDER BY e.points DESC, a.name LIMIT 5000"""
 
@@ -91,7 +92,7 @@ async def give_points(
     account, statement = await _look(engine, merchant_id, shown)
     return YearOfPoints(
         members, len(orders), earned, seconds, burned, taken_back, account, statement,
-        *await _prove(engine, merchant_id),
+        *await prove(engine, merchant_id),
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ async def _look(
     return account, list(page.data)
 
 
-async def _prove(engine: AsyncEngine, merchant_id: UUID) -> tuple[int, int, int]:
+async def prove(engine: AsyncEngine, merchant_id: UUID) -> tuple[int, int, int]:
     """Accounts and transfers that were looked at, and differences that were found."""
     async with read(engine) as tx:
         proofs = [proof async for proof in verify.verify(tx, merchant_id=merchant_id)]
