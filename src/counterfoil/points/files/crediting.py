@@ -16,9 +16,11 @@ from counterfoil.points.files.partners import Partner
 _ARGUMENT: Final = "($3::bigint[])"
 """The file, the first record, the one after the last, the partner's account, the seconds of the expiry."""
 _IN_BATCH: Final = f"r.file_no = {_ARGUMENT}[1] AND r.n >= {_ARGUMENT}[2] AND r.n < {_ARGUMENT}[3]"
+# Records are sorted by bytes ("C"). The index on members is in the database's order: compared in the other
+# one it cannot be used, and every account is read for every record.
 _ENTRIES: Final = f"""
-    SELECT (r.n - {_ARGUMENT}[2])::int AS n, r.customer_id, {_ARGUMENT}[4] AS source_no, r.reference,
-           r.points,
+    SELECT (r.n - {_ARGUMENT}[2])::int AS n, r.customer_id COLLATE "default" AS customer_id,
+           {_ARGUMENT}[4] AS source_no, r.reference, r.points,
            to_timestamp({_ARGUMENT}[5]) AS expires_at, false AS pending, NULL::timestamptz AS due_at,
            NULL::text AS order_id, NULL::bigint AS amount_minor, NULL::text AS note, NULL::uuid AS reverses,
            NULL::uuid AS settles
@@ -44,7 +46,7 @@ _OUTCOMES: Final = f""",
 _LOCK: Final = """
     SELECT count(*) FROM (
         SELECT a.account_no FROM points_accounts a
-        JOIN (SELECT DISTINCT customer_id FROM points_records
+        JOIN (SELECT DISTINCT customer_id COLLATE "default" AS customer_id FROM points_records
               WHERE file_no = $2 AND n >= $3 AND n < $4 AND fault IS NULL AND first_line IS NULL) r
           ON a.merchant_id = $1 AND a.source IS NULL AND a.name = r.customer_id
         ORDER BY a.account_no FOR NO KEY UPDATE OF a) locked"""
