@@ -51,6 +51,15 @@ async def test_the_year_is_earned_once_burned_once_and_proven(engine: AsyncEngin
     assert figures_table(first).row_count == figures_table(second).row_count == 6
 
 
+async def test_points_of_a_partner_are_none_of_the_year(engine: AsyncEngine) -> None:
+    world = await _world(engine)
+    first = await _year(world)
+    await world.post(("poor", "card-1", 5_000), ("rich", "card-2", 5_000))
+    second = await _year(world)
+    assert (second.burned, second.taken_back) == (first.burned, first.taken_back)
+    assert await world.balances() == {"a": 0, "poor": 45 + 5_000, "rich": 4 * 600 - 500 + 5_000}
+
+
 async def test_a_ledger_that_is_wrong_ends_the_demo(engine: AsyncEngine) -> None:
     year = await _year(await _world(engine))
     with pytest.raises(ConflictError, match="ledger of points"):

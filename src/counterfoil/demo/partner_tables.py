@@ -46,7 +46,7 @@ def _steps(exchange: Exchange) -> list[tuple[str, datetime, str]]:
         (
             "collected",
             file.received_at,
-            f"{file.size_bytes / 1e6:,.1f} MB by SFTP, host key pinned; looked for every 2 s",
+            f"{file.size_bytes / 1e6:,.1f} MB by SFTP, host key pinned; the wait for it included",
         ),
         (
             "opened",
