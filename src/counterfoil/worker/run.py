@@ -39,12 +39,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "linkage.analyse": analyse_job,
     "points.earn": earn_job,
     "points.open_file": open_job,
+    "points.credit_file": credit_job,
     "points.answer_file": answer_job,
     "points.collect_files": collect_job,
     "vouchers.generate": generate_job,
     "webhooks.fan_out": fan_out_job,
 }
-"""Every job in `subscriptions.py`, and the function that does it; `_handlers` has those that need more."""
+"""Every job in `subscriptions.py`, and the function that does it; `_handlers` gives some of them more."""
 
 GIVEN_UP: Final[dict[str, Handler]] = {
     "linkage.analyse": give_up_analysis,
@@ -54,8 +55,11 @@ GIVEN_UP: Final[dict[str, Handler]] = {
 
 CONCURRENCY: Final = 2
 """Jobs of one kind at a time, over all workers: they are set-based, and the database has few cores."""
-MORE_AT_ONCE: Final = {"points.credit_file": 6, "points.collect_files": 8}
-"""Of these kinds more: the limiter decides how many credit, and looking at a server is waiting."""
+MORE_AT_ONCE: Final = {"points.credit_file": 0, "points.collect_files": 8}
+"""Of these kinds more; looking at a server is waiting. 0: as many as there are, because a job counts for a
+while after its worker died, and others are to go on at once with what that one credited."""
+CREDITING_AT_ONCE: Final = 4
+"""Workers of files in one process: each keeps a connection."""
 ATTEMPTS: Final = 20
 
 _jobs = Counter("counterfoil_jobs_total", "Jobs run.", ("job", "outcome"))
@@ -124,9 +128,15 @@ async def _run_once(app: App, stop: asyncio.Event, heartbeat_timeout: timedelta)
 def _handlers(app: App, stop: asyncio.Event) -> dict[str, Handler]:
     """Every job, with what it needs of this process."""
     around = guard(app.settings.webhook_allow)
+    seats = asyncio.Semaphore(CREDITING_AT_ONCE)
+
+    async def credit(engine: AsyncEngine, payload: dict[str, Any]) -> None:
+        async with seats:
+            await credit_job(engine, payload, guard=around, stop=stop)
+
     return {
         **HANDLERS,
-        "points.credit_file": partial(credit_job, guard=around, stop=stop),
+        "points.credit_file": credit,
         "points.answer_file": partial(answer_job, guard=around),
         "points.collect_files": partial(collect_job, guard=around),
     }
