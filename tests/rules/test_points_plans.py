@@ -17,10 +17,16 @@ POSTING = {
     "uq_points_accounts_customer_id", "pk_points_accounts", "pk_points_refusals",
     "uq_points_transfers_reference",
 }  # fmt: skip
+
+
+def _posting(statement: str) -> str:
+    return statement.replace("{entries}", ledger.ENTRIES).replace("{outcome}", ledger.OUTCOMES)
+
+
 STATEMENTS: dict[str, tuple[str, set[str]]] = {
     "lock": (ledger.LOCK, {"uq_points_accounts_customer_id"}),
-    "post": (ledger.POST.replace("{entries}", ledger.ENTRIES), POSTING),
-    "post_probing": (ledger.POST_PROBING.replace("{entries}", ledger.ENTRIES), POSTING),
+    "post": (_posting(ledger.POST), POSTING),
+    "post_probing": (_posting(ledger.POST_PROBING), POSTING),
     "take": (lots._TAKE, {"pk_points_transfers", "pk_points_lots", "ix_points_lots_expires_at"}),
     "give_back": (lots._GIVE_BACK, {"pk_points_transfers", "pk_points_lot_uses"}),
     "lock_pending": (pending._LOCK, {"pk_points_accounts", "pk_points_pending"}),

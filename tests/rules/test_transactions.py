@@ -70,6 +70,6 @@ def test_verbs_are_keyword_only_after_their_transaction() -> None:
                 if first in {Tx, ReadTx} and not verb.__name__.startswith("_"):
                     rest = [p for p in parameters[1:] if p.kind is not inspect.Parameter.KEYWORD_ONLY]
                     wrong += [f"{path}: {verb.__name__}({p.name})" for p in rest]
-    # The event, and the kind of records, are what these two are about.
-    allowed = {"db/outbox.py: publish(event)", "db/outbox.py: publish(payload)", "db/records.py: load(kind)"}
+    # The job, and the kind of records, are what these two are about.
+    allowed = {"db/outbox.py: waiting(job)", "db/records.py: load(kind)"}
     assert not set(wrong) - allowed

@@ -1,4 +1,4 @@
-"""The examples of docs/vouchers.md and docs/points.md do what the pages say."""
+"""The examples of docs/vouchers.md, docs/points.md and docs/partner-files.md do what the pages say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ LEFT = {
     "points": (
         "SELECT name, balance FROM points_accounts WHERE source IS NULL ORDER BY name",
         [("ann", 564), ("bob", 0)],
+    ),
+    "partner-files": (
+        "SELECT name, balance FROM points_accounts WHERE source IS NULL ORDER BY name",
+        [("ann", 1000), ("bob", 240)],
     ),
 }
 """What is there when all examples of a page were executed."""
@@ -53,19 +58,32 @@ def _run(script: str, place: Path, env: dict[str, str]) -> subprocess.CompletedP
     )
 
 
+def _command(path: Path) -> None:
+    """`counterfoil` of these sources."""
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m counterfoil "$@"\n')
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="GnuPG is not installed: apt-get install gnupg")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt-get install curl")
 @pytest.mark.parametrize("page", LEFT)
 async def test_the_examples_of_the_page_answer_what_it_tells(
     page: str, serve: Callable[..., Server], database: URL, engine: AsyncEngine, tmp_path: Path
 ) -> None:
-    server = serve(DATABASE_URL=database.render_as_string(hide_password=False))
+    address = database.render_as_string(hide_password=False)
+    server = serve(DATABASE_URL=address, role="all")
     shop = await make_shop(engine)
     server.wait()
     blocks = BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))
     key = shop.headers["authorization"].removeprefix("Bearer ")
     # One script, so that a block knows the variables of those before it; each one's answers end with a mark.
     script = "\necho; echo '<end>'\n".join(text for kind, text in blocks if kind == "sh")
-    env = {**os.environ, "HOST": server.url, "KEY": key}
+    _command(tmp_path / "bin" / "counterfoil")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    env = {**os.environ, "HOST": server.url, "KEY": key, "DATABASE_URL": address, "PATH": path}
+    async with engine.connect() as connection:
+        env["SHOP"] = (await connection.exec_driver_sql("SELECT reference FROM merchants")).scalar_one()
     done = await asyncio.to_thread(_run, script, tmp_path, env)
     assert done.returncode == 0, done.stderr
     answers = iter(done.stdout.split("<end>\n"))

@@ -34,7 +34,7 @@ from counterfoil.points.files.files import File
 from counterfoil.points.files.limiter import Observation
 from counterfoil.points.files.partners import Partner
 from counterfoil.points.programs import Program
-from counterfoil.webhooks.addresses import Guard
+from counterfoil.webhooks.addresses import PUBLIC, Guard
 
 LONGEST_PAUSE: Final = 60.0
 _DUE: Final = "SELECT file_no FROM points_files WHERE answer_after <= :now ORDER BY answer_after LIMIT 100"
@@ -63,7 +63,7 @@ class Work:
 
 
 async def credit_job(
-    engine: AsyncEngine, payload: dict[str, Any], *, guard: Guard, stop: asyncio.Event | None = None
+    engine: AsyncEngine, payload: dict[str, Any], *, guard: Guard = PUBLIC, stop: asyncio.Event | None = None
 ) -> None:
     """Be a worker of a file, if nobody is that one: until nothing is left, or the limiter wants fewer."""
     file_no, worker = payload["file_no"], payload["worker"]

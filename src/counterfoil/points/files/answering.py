@@ -30,13 +30,13 @@ _RESULTS: Final = """
     SELECT r.customer_id, r.points, r.reference, r.n,
            CASE WHEN r.fault IS NOT NULL THEN 'rejected' WHEN {again} THEN 'duplicate'
                 ELSE coalesce(x.status, 'accepted') END AS status,
-           {code} AS code, {transfer} AS transfer_id, {outside} AS outside_reference
+           {told} AS code, {transfer} AS transfer_id, {outside} AS outside_reference
     FROM points_records r
     LEFT JOIN points_results x ON x.file_no = r.file_no AND x.n = r.n {first}
     WHERE r.file_no = $1 ORDER BY r.line"""
 _PLAIN: Final = _RESULTS.format(
     again="false",
-    code="CASE WHEN r.fault IS NOT NULL THEN r.fault ELSE x.code END",
+    told="CASE WHEN r.fault IS NOT NULL THEN r.fault ELSE x.code END",
     transfer="x.transfer_id",
     outside="x.outside_reference",
     first="",
@@ -44,7 +44,7 @@ _PLAIN: Final = _RESULTS.format(
 """For files without a reference that is there twice, which are nearly all."""
 _WITH_DOUBLES: Final = _RESULTS.format(
     again="r.first_line IS NOT NULL",
-    code="""CASE WHEN r.fault IS NOT NULL THEN r.fault
+    told="""CASE WHEN r.fault IS NOT NULL THEN r.fault
                  WHEN r.first_line IS NULL THEN x.code
                  WHEN f.fault IS NOT NULL THEN f.fault
                  WHEN (f.customer_id, f.points) <> (r.customer_id, r.points) THEN 'reference_reused'
