@@ -204,8 +204,14 @@ async def _encoded(file_no: int, records: Iterator[pa.RecordBatch]) -> AsyncIter
         encoded: bytes = encoder.write_batch(whole)
         return encoded
 
-    while (part := await asyncio.to_thread(following)) is not None:
-        yield part
+    coming = asyncio.create_task(asyncio.to_thread(following))
+    try:
+        while (part := await coming) is not None:
+            coming = asyncio.create_task(asyncio.to_thread(following))
+            yield part
+    finally:
+        # Where storing fails, nobody may go on reading what is about to be removed.
+        await asyncio.wait([coming])
     yield encoder.finish()
 
 
