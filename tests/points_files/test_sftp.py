@@ -437,3 +437,11 @@ async def test_a_private_key_that_is_none_is_a_word_to_the_operator(simple: Part
         async with connect(simple.server, client_key="nonsense", guard=LOCAL):
             pytest.fail("connected")
     assert error.value.code == "ssh_key_invalid"
+
+
+def test_the_comment_of_a_key_may_be_in_any_script() -> None:
+    _, public = make_ssh_key("云岭茶馆")
+    assert public.endswith(" 云岭茶馆")
+    assert fingerprint(public) == fingerprint(public_line(read_public_key(public)))
+    with pytest.raises(InvalidError):
+        read_public_key("\ud800")

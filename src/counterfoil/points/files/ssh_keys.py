@@ -56,7 +56,8 @@ def read_private_key(pem: str) -> asyncssh.SSHKey:
 def read_public_key(line: str) -> asyncssh.SSHKey:
     """A public key from a line as OpenSSH writes it; `InvalidError` for what is none, or is weak."""
     try:
-        key = asyncssh.import_public_key(line)
+        # As bytes: names in comments are of any script, and text would have to be ASCII.
+        key = asyncssh.import_public_key(line.encode(errors="replace"))
     except asyncssh.KeyImportError as error:
         detail = "Give a public SSH key as one line, such as `ssh-ed25519 AAAA...`."
         raise InvalidError(detail, code="ssh_key_invalid") from error
