@@ -30,8 +30,10 @@ from counterfoil.points.files.totals import ResponseTotals
 from counterfoil.points.files.types import Via
 from counterfoil.points.programs import Program
 from counterfoil.webhooks.addresses import guard
+from counterfoil.worker.answering import answer_job
+from counterfoil.worker.collecting import collect_job
 from counterfoil.worker.crediting import credit_job, look_after_files
-from counterfoil.worker.run import HANDLERS
+from counterfoil.worker.opening import open_job
 from tests.builders import make_merchant
 
 GUARD: Final = guard("127.0.0.0/8")
@@ -249,11 +251,23 @@ class World:
             )
 
     async def bank(
-        self, partner_id: str = "bank", *, key: KeyPair | None = None, pin: bool = True, **terms: Any
+        self,
+        partner_id: str = "bank",
+        *,
+        key: KeyPair | None = None,
+        pin: bool = True,
+        layout: str = "delimited",
+        **terms: Any,
     ) -> Bank:
         """A new partner, whose key is pinned."""
         said = {"sender": partner_id.upper(), "receiver": "SHOP", "limiter": SMALL, **terms}
-        made = Bank(self, partner_id, Terms.model_validate(said), key=key or pair(partner_id))
+        made = Bank(
+            self,
+            partner_id,
+            Terms.model_validate(said),
+            layout=builtin_layout(layout),
+            key=key or pair(partner_id),
+        )
         owner: dict[str, Any] = {"merchant_id": self.merchant_id, "partner_id": partner_id}
         async with begin(self.engine) as tx:
             await partners.add(
@@ -298,12 +312,26 @@ class World:
             (row.entrypoint, json.loads(row.payload)) for row in sorted(rows, key=lambda row: int(row.id))
         ]
 
+    async def step(self, *but: str) -> list[tuple[str, dict[str, Any]]]:
+        """Do the jobs that wait, and not what follows from them; gives those that were left out."""
+        left = []
+        for job, payload in await self.queued():
+            if job in but:
+                left.append((job, payload))
+            else:
+                await self.do(job, payload)
+        return left
+
     async def do(self, job: str, payload: dict[str, Any]) -> None:
         """One job, as a worker does it."""
         if job == "points.credit_file":
             await credit_job(self.engine, payload, guard=GUARD)
+        elif job == "points.answer_file":
+            await answer_job(self.engine, payload, guard=GUARD)
+        elif job == "points.collect_files":
+            await collect_job(self.engine, payload, guard=GUARD)
         else:
-            await HANDLERS[job](self.engine, payload)
+            await open_job(self.engine, payload)
 
     async def run(self) -> None:
         """Do every job, and what follows from it, until every file is answered. The ledger proves itself."""
