@@ -80,7 +80,7 @@ async def exchange_files(
     `tell` is told how many records are decided, of how many. Done again, the bank has a new key and sends the
     same records in a file with the next number: all of them are duplicates.
     """
-    # The bank's server is on this machine, where others' addresses are not called upon.
+    # The bank's server listens on the loopback, where a partner's server is not called upon otherwise.
     allowed = app.settings.model_copy(update={"webhook_allow": "127.0.0.0/8"})
     app = replace(app, settings=allowed)
     grocer = await _prepare(app, merchant_id)
@@ -89,15 +89,14 @@ async def exchange_files(
         async with (
             bank_keyring(grocer) as keyring,
             bank_server(root / "server", grocer=await _ssh_key(app, merchant_id)) as server,
+            _working(app) as worker,
         ):
-            bank = _Bank(app, merchant_id, keyring, server, root, tell)
+            bank = _Bank(app, merchant_id, keyring, server, root, tell, worker)
             await bank.pin()
-            async with _working(app) as worker:
-                bank.worker = worker
-                try:
-                    return await bank.exchange(records)
-                finally:
-                    await bank.leave()
+            try:
+                return await bank.exchange(records)
+            finally:
+                await bank.leave()
 
 
 async def _prepare(app: App, merchant_id: UUID) -> OwnKey:
@@ -146,7 +145,7 @@ class _Bank:
     server: BankServer
     root: Path
     tell: Callable[[int, int], None]
-    worker: asyncio.Task[None] | None = None
+    worker: asyncio.Task[None]
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -229,7 +228,7 @@ class _Bank:
                     file = await self._ask(known, looks)
                     if file is not None and file.sent_at is not None:
                         return file
-                    if self.worker is not None and self.worker.done():
+                    if self.worker.done():
                         self.worker.result()
                     await asyncio.sleep(_LOOK_EVERY)
         except TimeoutError as error:
