@@ -36,7 +36,7 @@ _RESULTS: Final = """
     WHERE r.file_no = $1 ORDER BY r.line"""
 _PLAIN: Final = _RESULTS.format(
     again="false",
-    told="CASE WHEN r.fault IS NOT NULL THEN r.fault ELSE x.code END",
+    told="CASE WHEN r.fault IS NOT NULL THEN r.fault WHEN x.status <> 'accepted' THEN x.code END",
     transfer="x.transfer_id",
     outside="x.outside_reference",
     first="",
@@ -45,7 +45,7 @@ _PLAIN: Final = _RESULTS.format(
 _WITH_DOUBLES: Final = _RESULTS.format(
     again="r.first_line IS NOT NULL",
     told="""CASE WHEN r.fault IS NOT NULL THEN r.fault
-                 WHEN r.first_line IS NULL THEN x.code
+                 WHEN r.first_line IS NULL THEN CASE WHEN x.status <> 'accepted' THEN x.code END
                  WHEN f.fault IS NOT NULL THEN f.fault
                  WHEN (f.customer_id, f.points) <> (r.customer_id, r.points) THEN 'reference_reused'
                  ELSE coalesce(y.code, 'credited') END""",
