@@ -24,9 +24,8 @@ from tests.points_files.model import Line, Model
 from tests.points_files.world import Bank, World, make_world
 from tests.serving.conftest import Server
 
-KILLS = 10
-"""In earnest 50 (`KILLS=50`), which take minutes; a tenth of them finds what is broken for good."""
-KILLS = int(os.environ.get("KILLS", KILLS))
+KILLS = int(os.environ.get("KILLS", "10"))
+"""So many in the ordinary run of the tests; `KILLS=50` takes some minutes and is for changes of the workers."""
 RECORDS = 200_000
 MEMBERS = 6_000
 AWAY = (CounterfoilError, SQLAlchemyError, OSError)
