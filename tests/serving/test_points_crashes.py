@@ -25,7 +25,7 @@ from tests.points_files.world import Bank, World, make_world
 from tests.serving.conftest import Server
 
 KILLS = int(os.environ.get("KILLS", "10"))
-"""So many in the ordinary run of the tests; `KILLS=50` takes some minutes and is for changes of the workers."""
+"""So many in the ordinary run of the tests; `KILLS=50` takes minutes, and is for changes of the workers."""
 RECORDS = 200_000
 MEMBERS = 6_000
 AWAY = (CounterfoilError, SQLAlchemyError, OSError)
