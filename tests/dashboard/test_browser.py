@@ -390,3 +390,58 @@ async def test_a_points_program_is_run_without_script(site: Site) -> None:
         await page.check("details[open] input[name=sure]")
         await press(page, "button:text-is('Close it')")
         assert await page.inner_text("h1 .badge") == "Closed"
+
+
+async def test_a_partner_is_added_and_its_file_uploaded_without_script(site: Site) -> None:
+    viewport = {"width": 360, "height": 800}
+    async with site.visit(java_script_enabled=False, viewport=viewport, color_scheme="dark") as page:
+        await page.goto("/m/other/points/partners")
+        await press(page, ".empty a:text-is('Add a partner')")
+        assert not await page.is_visible("#server\\.host")
+        await page.check("#way-server")
+        assert await page.is_visible("#server\\.host")
+        await page.check("#way-sent")
+        await page.fill("#name", "City Bank")
+        await page.fill("#partner_id", "citybank")
+        await press(page, "button:text-is('Add the partner')")
+        assert "Fill this in." in await page.inner_text("#e-sender")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert [*await page.evaluate(FAULTS), *await page.evaluate(CONTRAST)] == []
+        await page.fill("#sender", "BANK")
+        await page.fill("#receiver", "SHOP")
+        await press(page, "button:text-is('Add the partner')")
+        assert "Exchange keys next" in await page.inner_text(".notice")
+        await press(page, "button:text-is('Test the connection')")
+        assert "Something is still missing" in await page.inner_text("[role=status]")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert [*await page.evaluate(FAULTS), *await page.evaluate(CONTRAST)] == []
+        await press(page, "text=Its files")
+        file = {"name": "may.pgp", "mimeType": "application/pgp-encrypted", "buffer": b"not encrypted"}
+        await page.set_input_files("#file", file)
+        await press(page, "button:text-is('Upload')")
+        assert await page.inner_text("h1 .badge") == "Received"
+
+
+async def _count_first_batch(pages: Pages, *, credited: int) -> None:
+    """Let the only record of the batch be credited, or rejected as it was."""
+    async with begin(pages.app.engine) as tx:
+        await tx.execute(
+            """UPDATE points_batches b SET credited = :n, rejected = 1 - :n
+               FROM points_files f WHERE f.file_no = b.file_no AND f.name = 'april.pgp' AND b.batch_no = 1""",
+            {"n": credited},
+        )
+
+
+async def test_a_file_is_followed_while_one_looks(site: Site, filled: Pages) -> None:
+    path = f"/m/air/points/files/{filled.files['april.pgp']}"
+    async with site.visit() as page:
+        await page.goto(path)
+        assert await page.inner_text("[data-figure=decided]") == "1"
+        await _count_first_batch(filled, credited=1)
+        await page.wait_for_selector("[data-figure=credited]:text-is('1')")
+        assert float(await page.get_attribute("[data-bar=credited]", "width") or 0) > 1
+        await _count_first_batch(filled, credited=0)
+        await page.wait_for_selector("[data-figure=credited]:text-is('0')")
+        await page.fill("#member", "m03")
+        await press(page, "button:text-is('Find')")
+        assert "Waiting" in await page.inner_text(".records-found .badge >> nth=0")

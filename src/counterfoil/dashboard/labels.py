@@ -241,6 +241,23 @@ _PROBLEMS: Final[dict[int | str, tuple[str, str]]] = {
         N_("This customer has no points account here; open one on the page of points."),
     ),
     "transfer_not_found": (N_("There is no such transfer"), N_("The member has no transfer with this id.")),
+    "partner_not_found": (
+        N_("There is no such partner"),
+        N_("This merchant has no partner with this id."),
+    ),
+    "partner_key_not_found": (
+        N_("There is no such key"),
+        N_("The partner has no key with this fingerprint."),
+    ),
+    "own_key_not_found": (N_("There is no such key"), N_("It has not been made yet.")),
+    "partner_file_not_found": (
+        N_("There is no such file"),
+        N_("This merchant has no file with this id, or the file has no response yet."),
+    ),
+    "partner_file_not_answered": (
+        N_("There is no response yet"),
+        N_("It is made as soon as every record is decided."),
+    ),
     "merchant_not_found": (N_("There is no such merchant"), N_("The address may be mistyped.")),
     "timed_out": (N_("That took too long"), N_("Ask for less: a longer code or a narrower filter.")),
 }
