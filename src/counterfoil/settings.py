@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     )
     webhook_allow: str | None = Field(
         default=None,
-        description="Where webhooks may go besides the public internet: networks and host names, with "
-        "commas between, such as `127.0.0.0/8, erp.local`.",
+        description="Where webhooks, partners' servers and outside loyalty systems may be besides the public "
+        "internet: networks and host names, with commas between, such as `127.0.0.0/8, erp.local`.",
     )
 
     @field_validator("webhook_allow")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
@@ -12,6 +13,9 @@ from counterfoil.app import RECORD_KINDS
 from counterfoil.ids import PREFIXES
 from counterfoil.linkage.tables import STORED_BREAK_KINDS
 from counterfoil.points import refusals as points_refusals
+from counterfoil.points.files.faults import RECORD_FAULTS
+from counterfoil.points.files.terms import Rule
+from counterfoil.points.files.types import FILE_STATES
 from counterfoil.settings import Settings
 from counterfoil.subscriptions import SUBSCRIBERS
 from counterfoil.vouchers.refusals import REFUSALS
@@ -100,6 +104,13 @@ def test_the_api_is_documented_with_every_kind_of_record_and_every_route() -> No
         path = operation.path.replace(":path}", "}")
         if not path.endswith("/bulk"):
             assert f"`{operation.method.upper()} {path}`" in text, operation.label
+
+
+def test_every_code_of_a_record_of_a_partners_file_is_documented_and_every_state_of_a_file() -> None:
+    documented = _documented("partner-files.md")
+    rules = {*get_args(Rule), *RECORD_FAULTS} - {"duplicate"}
+    assert not rules - set(documented)
+    assert not set(FILE_STATES) - set(documented)
 
 
 def test_every_kind_of_break_is_documented() -> None:
