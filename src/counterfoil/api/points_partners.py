@@ -18,7 +18,7 @@ from counterfoil.points.files.keys import PublicKey
 from counterfoil.points.files.layouts import Builtin, Layout
 from counterfoil.points.files.partners import Partner
 from counterfoil.points.files.terms import Terms
-from counterfoil.points.files.types import KeyKind, PartnerState
+from counterfoil.points.files.types import KEY_KINDS, KeyKind, PartnerState
 from counterfoil.webhooks.addresses import check, guard
 
 router = APIRouter()
@@ -293,9 +293,12 @@ async def list_own_keys(act: Reading) -> KeyList:
     The first of them are made when they are asked for, or with the first partner.
     """
     merchant = act.for_merchant
-    async with begin(act.engine) as tx:
-        await keys.ensure(tx, merchant_id=merchant.id, name=merchant.name, now=clock.now())
-        found = await keys.list_own(tx, merchant_id=merchant.id)
+    async with read(act.engine) as snapshot:
+        found = await keys.list_own(snapshot, merchant_id=merchant.id)
+    if {key.kind for key in found if key.retired_at is None} != set(KEY_KINDS):
+        async with begin(act.engine) as tx:
+            await keys.ensure(tx, merchant_id=merchant.id, name=merchant.name, now=clock.now())
+            found = await keys.list_own(tx, merchant_id=merchant.id)
     return KeyList(data=[_key(key) for key in found])
 
 

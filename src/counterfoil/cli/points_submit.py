@@ -64,8 +64,8 @@ def submit(
                 now=clock.now(),
             )
         if waits:
-            async with _working(opened):
-                found = await _watched(opened.engine, found)
+            async with _working(opened) as working:
+                found = await _watched(opened.engine, found, working)
         if response is not None and found.answered_at is not None:
             await _save(opened.engine, found, response)
         return found
@@ -85,19 +85,19 @@ def _with_file(path: Path, run: Callable[[App], Awaitable[File]]) -> File:
 
 
 @asynccontextmanager
-async def _working(opened: App) -> AsyncIterator[None]:
+async def _working(opened: App) -> AsyncIterator[asyncio.Task[None]]:
     """A worker in this process while the block runs; it ends what it has begun."""
     stop = asyncio.Event()
     working = asyncio.create_task(run_worker(opened, stop))
     try:
-        yield
+        yield working
     finally:
         stop.set()
         await working
 
 
-async def _watched(engine: AsyncEngine, file: File) -> File:
-    """Show how far a file is until it is answered, or cannot be."""
+async def _watched(engine: AsyncEngine, file: File, working: asyncio.Task[None]) -> File:
+    """Show how far a file is until it is answered, or cannot be. What ends the worker ends this too."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
@@ -114,7 +114,9 @@ async def _watched(engine: AsyncEngine, file: File) -> File:
                 )
             if file.answered_at is not None or file.answer_error is not None:
                 return file
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.wait({working}, timeout=LOOK_SECONDS)
+            if working.done():
+                await working
 
 
 async def _save(engine: AsyncEngine, file: File, target: Path) -> None:
