@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -52,8 +53,13 @@ class PartnersBox:
         async with read(self._engine) as tx:
             await visitors.check(tx, visitor=partner)
             file_no = await visitors.find_response(tx, visitor=partner, name=name)
-            async for piece in files.parts(tx, file_no=file_no, kind="response"):
-                yield piece
+        for part_no in itertools.count():
+            # A transaction for each: the partner may be slow.
+            async with read(self._engine) as tx:
+                piece = await files.part(tx, file_no=file_no, kind="response", part_no=part_no)
+            if piece is None:
+                return
+            yield piece
 
     async def received(self, partner: Visitor, name: str, path: Path) -> None:
         """Keep a file, and have it opened."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -157,19 +158,23 @@ async def keep(tx: Tx, *, file_no: int, kind: PartKind, path: Path) -> None:
             part_no += 1
 
 
+async def part(tx: ReadTx, *, file_no: int, kind: PartKind, part_no: int) -> bytes | None:
+    """One part of the bytes of a file, counted from 0; None after the last."""
+    content: bytes | None = await tx.scalar(
+        """SELECT content FROM points_file_parts
+           WHERE file_no = :file_no AND kind = :kind AND part_no = :part_no""",
+        {"file_no": file_no, "kind": kind, "part_no": part_no},
+    )
+    return content
+
+
 async def parts(tx: ReadTx, *, file_no: int, kind: PartKind) -> AsyncIterator[bytes]:
-    """The bytes of a file, a part at a time."""
-    part_no = 0
-    while True:
-        content = await tx.scalar(
-            """SELECT content FROM points_file_parts
-               WHERE file_no = :file_no AND kind = :kind AND part_no = :n""",
-            {"file_no": file_no, "kind": kind, "n": part_no},
-        )
+    """The bytes of a file, a part at a time. For a reader who keeps nobody waiting."""
+    for part_no in itertools.count():
+        content = await part(tx, file_no=file_no, kind=kind, part_no=part_no)
         if content is None:
             return
         yield content
-        part_no += 1
 
 
 async def write_out(tx: ReadTx, *, file_no: int, kind: PartKind, path: Path) -> None:
