@@ -16,6 +16,7 @@ from counterfoil.errors import InvalidError, NotFoundError
 from counterfoil.ids import format_id, parse_id
 from counterfoil.points.files import files, queries, record_queries
 from counterfoil.points.files.files import File
+from counterfoil.points.files.queries import FileItem
 from counterfoil.points.files.record_queries import RecordState
 from counterfoil.points.files.types import BatchState, FileState
 
@@ -42,7 +43,9 @@ def list_files(
         page = await queries.list_files(
             tx, merchant_id=merchant_id, partner_id=partner, state=state, sequence=sequence, limit=limit
         )
-        return [{**file_row(item.file), "decided": item.decided} for item in page.data]
+        return [
+            {**file_row(item.file), "decided": item.decided} if json else _short(item) for item in page.data
+        ]
 
     show(looking(merchant, work), as_json=json, title="Files")
 
@@ -129,6 +132,19 @@ async def _find(
             f"There is no file {sequence} of the partner {partner!r}.", code="partner_file_not_found"
         )
     return (taken or found)[0]
+
+
+def _short(item: FileItem) -> dict[str, Any]:
+    """A file for people: what fits on a line of a terminal."""
+    file = item.file
+    return {
+        "file_id": format_id("partner_file", file.file_id),
+        "partner": file.partner_id,
+        "number": file.sequence,
+        "state": file.reason or file.state,
+        "decided": None if file.records is None else f"{item.decided:,} of {file.records:,}",
+        "received": f"{file.received_at:%Y-%m-%d %H:%M}Z",
+    }
 
 
 def file_row(file: File) -> dict[str, Any]:

@@ -71,7 +71,12 @@ def submit(
         return found
 
     found = _with_file(file, run)
-    show([file_row(found)], as_json=json, title="File")
+    row = file_row(found)
+    show(
+        [row] if json else [{"what": name, "value": value} for name, value in row.items()],
+        as_json=json,
+        title="File",
+    )
     _tell(found, response, waited=waits)
 
 
