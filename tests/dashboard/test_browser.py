@@ -416,7 +416,7 @@ async def test_a_partner_is_added_and_its_file_uploaded_without_script(site: Sit
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
         assert [*await page.evaluate(FAULTS), *await page.evaluate(CONTRAST)] == []
         await press(page, "text=Its files")
-        file = {"name": "may.pgp", "mimeType": "application/pgp-encrypted", "buffer": b"not encrypted"}
+        file: Any = {"name": "may.pgp", "mimeType": "application/pgp-encrypted", "buffer": b"not encrypted"}
         await page.set_input_files("#file", file)
         await press(page, "button:text-is('Upload')")
         assert await page.inner_text("h1 .badge") == "Received"
