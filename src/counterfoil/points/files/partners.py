@@ -110,8 +110,9 @@ async def change(
 ) -> Partner:
     """Change what is given. What was checked stays checked; a file at work is credited by the new terms.
 
-    Another crediting system does not know the references of the one before, so whoever changes it between
-    files gives up that repetitions of old ones are found. A closed partner's files are rejected, and its server is not looked at any more.
+    Another crediting system does not know the references of the one before: whoever changes it gives up that
+    repetitions of older records are found. A closed partner's files are rejected, and its server is not
+    looked at any more.
     """
     if terms is not None:
         _check(terms)
