@@ -25,8 +25,9 @@ from counterfoil.db.transactions import begin, read
 from counterfoil.errors import UnavailableError
 from tests.conftest import new_database
 
-for _room in Path(counterfoil.__file__).parent.glob("*/tables.py"):
-    import_module(f"counterfoil.{_room.parent.name}.tables")  # now `metadata` has the tables of all rooms
+for _tables in sorted(Path(counterfoil.__file__).parent.rglob("tables.py")):
+    _room = ".".join(_tables.relative_to(Path(counterfoil.__file__).parent).parent.parts)
+    import_module(f"counterfoil.{_room}.tables")  # now `metadata` has the tables of all rooms
 
 _EVERYTHING = """
     SELECT c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
