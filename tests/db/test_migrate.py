@@ -25,8 +25,8 @@ from counterfoil.db.transactions import begin, read
 from counterfoil.errors import UnavailableError
 from tests.conftest import new_database
 
-for _tables in sorted(Path(counterfoil.__file__).parent.rglob("tables.py")):
-    _room = ".".join(_tables.relative_to(Path(counterfoil.__file__).parent).parent.parts)
+for _place in sorted(Path(counterfoil.__file__).parent.rglob("tables.py")):
+    _room = ".".join(_place.relative_to(Path(counterfoil.__file__).parent).parent.parts)
     import_module(f"counterfoil.{_room}.tables")  # now `metadata` has the tables of all rooms
 
 _EVERYTHING = """
