@@ -42,7 +42,7 @@ serve: $(VENV)/.run ## Run the API, the pages and the worker on http://127.0.0.1
 	@$(BIN)/counterfoil serve
 
 test: $(VENV)/.dev ## Run the tests (PYTEST_ARGS="-k link" for some)
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Check style, types and the rules of the house
 	@$(BIN)/ruff format --check .
