@@ -94,7 +94,8 @@ def texts(layout: Layout, most: int) -> st.SearchStrategy[str]:
 def drawn_records(layout: Layout) -> st.SearchStrategy[pa.RecordBatch]:
     """Well-formed records of any kind."""
     points = (
-        st.integers(-(2**62) // 10, 2**62 // 10)
+        # Their sum, in the units of a layout that writes hundredths, still is a number of 64 bits.
+        st.integers(-(2**62) // 100_000, 2**62 // 100_000)
         if layout.shape != "fixed"
         else st.integers(-(10**15), 10**15)
     )
