@@ -2,8 +2,9 @@
 
 Locking the members' accounts first, in a statement before it, makes the balances true that it reads: a
 statement that locks and reads at once sees what was there before it waited (`tests/points/test_races.py`).
-It goes through each member's transfers in the order of the batch (`points_running`, an aggregate of the
-schema), posts what the balance allows, and remembers what it refused. Where the transfers come from is a
+It goes through each member's transfers in the order of the batch, posts what the balance allows, and remembers
+what it refused. Where a member only gets points, and there is room for all of them, that is a running sum; else
+`points_running` goes from one to the next, an aggregate of the schema. Where the transfers come from is a
 relation, so the same statement serves a request, a partner's stored file, and points that fall due.
 """
 
@@ -83,44 +84,46 @@ LOCK: Final = """
 _FIRST: Final = """json_build_object(
     'transfer_id', t.transfer_id, 'balance', t.balance, 'version', t.version, 'points', t.points,
     'customer_id', (SELECT m.name FROM points_accounts m WHERE m.account_no = t.member_no))"""
+_POSTABLE: Final = "code IS NULL AND first IS NULL AND NOT pending"
 _SAME_REFERENCE: Final = "t.source_no = {of}.source_no AND t.reference = {of}.reference"
 
 _POST: Final = f"""
     WITH entries AS MATERIALIZED ({{entries}}),
-    known AS (
-        SELECT e.*, a.account_no AS member_no, a.balance, a.held, a.pending AS promised, a.version,
-               f.code AS failed,
-               CASE WHEN f.code IS NOT NULL THEN f.code
-                    WHEN a.account_no IS NULL THEN 'not_found'
-                    WHEN a.state = 'closed' THEN 'closed' END AS code
-        FROM entries e
+    members AS (
+        SELECT a.*, m.least > 0 AND ($5::bigint IS NULL OR m.most <= $5::bigint - a.balance - a.pending) AS fits
+        FROM (SELECT customer_id, min(points) AS least, sum(points) AS most FROM entries GROUP BY 1) m
         -- Looked up one by one, whatever the planner believes of tables that have just been filled: to read
         -- all accounts for one entry took a hundred times as long.
-        LEFT JOIN LATERAL (
+        CROSS JOIN LATERAL (
             SELECT * FROM points_accounts
-            WHERE merchant_id = $1 AND source IS NULL AND name = e.customer_id LIMIT 1) a ON true
+            WHERE merchant_id = $1 AND source IS NULL AND name = m.customer_id LIMIT 1) a),
+    known AS (
+        SELECT e.*, m.account_no AS member_no, m.balance, m.held, m.pending AS promised, m.version, m.fits,
+               f.code AS failed,
+               CASE WHEN f.code IS NOT NULL THEN f.code
+                    WHEN m.account_no IS NULL THEN 'not_found'
+                    WHEN m.state = 'closed' THEN 'closed' END AS code
+        FROM entries e LEFT JOIN members m ON m.name = e.customer_id
         LEFT JOIN LATERAL (
             SELECT code FROM points_refusals
             WHERE source_no = e.source_no AND reference = e.reference LIMIT 1) f ON true),
     probed AS ({{probed}}),
     ran AS (
-        SELECT *, points_running(balance - held, $5 - balance - promised, points, pending)
-                      FILTER (WHERE code IS NULL AND first IS NULL) OVER (
-                      PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING) AS after
-        FROM probed),
-    decided AS (
-        SELECT *, CASE WHEN code IS NOT NULL THEN code WHEN first IS NOT NULL OR after[3] = 1 THEN NULL
+        SELECT *, count(*) FILTER (WHERE {_POSTABLE}) OVER w AS posted,
+               sum(points) FILTER (WHERE {_POSTABLE}) OVER w AS moved,
+               points_running(balance - held, $5 - balance - promised, points, pending)
+                   FILTER (WHERE NOT fits AND code IS NULL AND first IS NULL) OVER w AS after
+        FROM probed WINDOW w AS (PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING)),
+    decided AS MATERIALIZED (
+        SELECT *, CASE WHEN code IS NOT NULL THEN code
+                       WHEN first IS NOT NULL OR fits OR after[3] = 1 THEN NULL
                        WHEN points < 0 THEN 'insufficient' ELSE 'limit_exceeded' END AS why
         FROM ran),
-    granted AS (
+    granted AS NOT MATERIALIZED (
         SELECT d.*, ($4 || lpad(to_hex(d.n), 4, '0'))::uuid AS transfer_id,
-               CASE WHEN NOT d.pending
-                    THEN d.version + count(*) FILTER (WHERE NOT d.pending) OVER w END AS place,
-               CASE WHEN NOT d.pending
-                    THEN (d.balance + sum(d.points) FILTER (WHERE NOT d.pending) OVER w)::bigint
-               END AS reached
-        FROM decided d WHERE d.why IS NULL AND d.first IS NULL
-        WINDOW w AS (PARTITION BY d.member_no ORDER BY d.n ROWS UNBOUNDED PRECEDING)),
+               CASE WHEN NOT pending THEN version + coalesce(after[4], posted) END AS place,
+               CASE WHEN NOT pending THEN (balance + coalesce(after[5], moved))::bigint END AS reached
+        FROM decided d WHERE why IS NULL AND first IS NULL),
     refused AS (
         SELECT d.*, coalesce(d.first, (SELECT {_FIRST} FROM points_transfers t
                                        WHERE {_SAME_REFERENCE.format(of="d")})) AS earlier

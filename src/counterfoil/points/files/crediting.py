@@ -45,11 +45,14 @@ _OUTCOMES: Final = f""",
     FROM (SELECT points, failed IS NULL AND earlier IS NULL AS new FROM refused) r"""
 _LOCK: Final = """
     SELECT count(*) FROM (
-        SELECT a.account_no FROM points_accounts a
-        JOIN (SELECT DISTINCT customer_id COLLATE "default" AS customer_id FROM points_records
-              WHERE file_no = $2 AND n >= $3 AND n < $4 AND fault IS NULL AND first_line IS NULL) r
-          ON a.merchant_id = $1 AND a.source IS NULL AND a.name = r.customer_id
-        ORDER BY a.account_no FOR NO KEY UPDATE OF a) locked"""
+        SELECT account_no FROM points_accounts
+        WHERE account_no = ANY(ARRAY(
+            SELECT a.account_no
+            FROM (SELECT DISTINCT customer_id COLLATE "default" AS customer_id FROM points_records
+                  WHERE file_no = $2 AND n >= $3 AND n < $4 AND fault IS NULL AND first_line IS NULL) r
+            CROSS JOIN LATERAL (SELECT account_no FROM points_accounts
+                                WHERE merchant_id = $1 AND source IS NULL AND name = r.customer_id LIMIT 1) a))
+        ORDER BY account_no FOR NO KEY UPDATE) locked"""
 _AT_FAULT: Final = """
     SELECT count(*) FILTER (WHERE fault IS NOT NULL) AS rejected,
            coalesce(sum(points) FILTER (WHERE fault IS NOT NULL), 0)::bigint AS rejected_points,
