@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from counterfoil import clock
-from counterfoil.points.files.answering import TotalsDifferError
+from counterfoil.points.files import answering
+from counterfoil.points.files.answering import Results, TotalsDifferError
 from counterfoil.points.files.files import File
+from counterfoil.points.files.partners import Partner
 from counterfoil.points.files.reader import Header
 from counterfoil.points.files.writer import write_accruals
 from counterfoil.worker.crediting import look_after_files
 from tests.points_files.examples import records
 from tests.points_files.world import Bank, World
 
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY %' AND state = 'active'"
 ROWS: list[Any] = [("m1", 5, "r1"), ("m2", 6, "r2"), ("m1", 5, "r1"), ("nobody", 1, "r3"), "D|broken"]
 
 
@@ -146,6 +149,34 @@ async def test_a_response_that_says_anything_but_what_was_decided_is_not_made(
     assert told.answer_error is not None
     assert told.answer_error["code"] == "internal"
     assert told.answer_after is not None, "it is tried again"
+
+
+async def test_a_response_whose_results_are_cut_off_is_made_anew(
+    world: World, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is half of it signed, nor is the end of the connection taken for the end of the file."""
+    await bank.change(limiter={})
+    file = await bank.send(*(("m1", 1, f"r{n}") for n in range(30_000)))
+    answer = await _decided(world, file)
+    write_plain, loop = answering.write_plain, asyncio.get_running_loop()
+
+    def cut_off(out: BinaryIO, file: File, partner: Partner, results: Results | None) -> None:
+        assert results is not None
+        results.source.peek(1)
+        asyncio.run_coroutine_threadsafe(world.execute(CUT), loop).result()
+        write_plain(out, file, partner, results)
+
+    monkeypatch.setattr(answering, "write_plain", cut_off)
+    await world.do(*answer)
+    told = await world.file(file)
+    assert (told.answered_at, told.answer_error and told.answer_error["code"]) == (
+        *(None, "database_unavailable"),
+    )
+    monkeypatch.undo()
+    await world.execute("UPDATE points_files SET answer_after = now() - interval '1 day'")
+    await world.do(*answer)
+    response = await bank.response(file)
+    assert response.told == ["accepted"] * 30_000
 
 
 async def test_a_file_that_is_answered_by_two_at_once_has_one_response(world: World, bank: Bank) -> None:

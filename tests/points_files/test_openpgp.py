@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import BinaryIO, Final, Literal, get_args
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -80,6 +80,16 @@ class Desk:
             await self.open(content, limits)
         assert refusal.value.detail.endswith(".")
         return refusal.value.code
+
+    async def seal_written(self, write: Callable[[BinaryIO], None], limits: Limits = DEFAULTS) -> None:
+        await openpgp.seal_written(
+            write,
+            self.home / "sealed",
+            own_key=self.keys.bank.secret,
+            recipient=self.keys.us.public,
+            now=now(),
+            limits=limits,
+        )
 
     async def sealed(self, content: bytes, signer: KeyPair | None = None, to: KeyPair | None = None) -> bytes:
         plain, target = self.home / "plain", self.home / "sealed"
@@ -332,6 +342,27 @@ async def test_what_takes_too_long_is_given_up(desk: Desk) -> None:
     writer = asyncio.create_task(asyncio.to_thread(os.open, desk.home / "pipe", os.O_WRONLY))
     assert await desk.code(desk.home / "pipe", Limits(seconds=1)) == "timed_out"
     os.close(await writer)
+
+
+async def test_what_could_not_be_written_to_its_end_is_not_signed(desk: Desk) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(bytes(5_000_000))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await desk.seal_written(write)
+    assert [*desk.home.iterdir()] == []
+
+
+async def test_who_writes_what_nobody_reads_any_more_is_told_why(desk: Desk) -> None:
+    def write(file: BinaryIO) -> None:
+        while True:
+            file.write(bytes(1_000_000))
+
+    with pytest.raises(OpenPgpError) as refusal:
+        await desk.seal_written(write, Limits(seconds=1))
+    assert refusal.value.code == "timed_out"
+    assert [*desk.home.iterdir()] == []
 
 
 async def test_a_task_that_is_cancelled_leaves_no_process_and_no_file(desk: Desk) -> None:

@@ -94,9 +94,9 @@ def test_a_damaged_file_gives_all_its_rows_or_says_why_not(
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_a_damaged_response_is_read_or_told(path: Path, layout: Layout, data: st.DataObject) -> None:
-    write_response(
-        path, layout, RESPONSE_HEADER, [data.draw(drawn_answers(layout))], ResponseTotals(*[0] * 9)
-    )
+    answers = data.draw(drawn_answers(layout))
+    with path.open("wb") as out:
+        write_response(out, layout, RESPONSE_HEADER, [answers], ResponseTotals(*[0] * 9))
     content = path.read_bytes()
     at = data.draw(st.integers(0, len(content)))
     path.write_bytes(content[:at] + data.draw(st.sampled_from(PIECES)) + content[at + 1 :])

@@ -83,19 +83,22 @@ def test_what_we_answer_is_read_and_written_again_byte_by_byte(
         expected_sequence=data.draw(st.none() | st.integers(1, 10**9)),
     )
     answers = data.draw(drawn_answers(layout))
-    write_response(path, layout, header, [answers], lambda: totals)
+    with path.open("wb") as out:
+        write_response(out, layout, header, [answers], lambda: totals)
     found_header, found, found_totals = read_response(path, layout)
     assert (found_header, found_totals) == (header, totals)
     assert table(found, ANSWERED).equals(table([answers], ANSWERED))
     before = path.read_bytes()
-    write_response(path, layout, header, found, totals)
+    with path.open("wb") as out:
+        write_response(out, layout, header, found, totals)
     assert path.read_bytes() == before
 
 
 @EACH_LAYOUT
 def test_a_nack_is_a_response_without_records(tmp_path: Path, layout: Layout) -> None:
     header = replace(RESPONSE_HEADER, status="rejected", reason="file_empty", expected_sequence=3)
-    write_response(tmp_path / "nack", layout, header, [], ResponseTotals(*[0] * 9))
+    with (tmp_path / "nack").open("wb") as out:
+        write_response(out, layout, header, [], ResponseTotals(*[0] * 9))
     with open_response(tmp_path / "nack", layout) as response:
         assert response.header == header
         assert not list(response.batches())

@@ -106,13 +106,10 @@ def test_totals_are_asked_for_when_all_answers_are_written(tmp_path: Path) -> No
             seen.append(5)
             yield pa.RecordBatch.from_pylist([answer], ANSWERED)
 
-    write_response(
-        tmp_path / "file",
-        BAR,
-        RESPONSE_HEADER,
-        answers(),
-        lambda: ResponseTotals(3, sum(seen), 3, 3, 15, 0, 0, 0, 0),
-    )
+    with (tmp_path / "file").open("wb") as out:
+        write_response(
+            out, BAR, RESPONSE_HEADER, answers(), lambda: ResponseTotals(3, sum(seen), 3, 3, 15, 0, 0, 0, 0)
+        )
     header, batches, totals = read_response(tmp_path / "file", BAR)
     assert header == RESPONSE_HEADER
     assert sum(map(len, batches)) == 3
@@ -127,7 +124,8 @@ def test_what_was_read_of_a_record_at_fault_can_be_answered(tmp_path: Path) -> N
     answers = [
         {**row, "status": "rejected", "code": row["fault"], "our_reference": None} for row in read_rows
     ]
-    write_response(path, BAR, RESPONSE_HEADER, [pa.RecordBatch.from_pylist(answers, ANSWERED)], NOTHING)
+    with path.open("wb") as out:
+        write_response(out, BAR, RESPONSE_HEADER, [pa.RecordBatch.from_pylist(answers, ANSWERED)], NOTHING)
     assert path.read_text().splitlines()[1:-1] == [
         "D|C1||R1|rejected|fields_wrong|",
         "D||||rejected|fields_wrong|",
@@ -144,7 +142,8 @@ def test_a_text_that_a_spreadsheet_would_run_goes_back_to_its_sender_unchanged(t
 @pytest.mark.parametrize("record", ["D|C1|5|R1|maybe||", "D|C1|x|R1|accepted||", "D|C1|5|R1|accepted|"])
 def test_a_response_that_does_not_fit_its_layout_is_told_with_its_line(tmp_path: Path, record: str) -> None:
     path = tmp_path / "file"
-    write_response(path, BAR, RESPONSE_HEADER, [], NOTHING)
+    with path.open("wb") as out:
+        write_response(out, BAR, RESPONSE_HEADER, [], NOTHING)
     head, tail = path.read_text().splitlines()
     path.write_text(f"{head}\n{record}\n{tail}\n")
     with pytest.raises(FileFaultError) as caught:

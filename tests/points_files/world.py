@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,18 +143,15 @@ class Bank:
 
     def seal(self, plain: bytes, *, signer: KeyPair | None = None, to: str | None = None) -> bytes:
         """Signed and encrypted, as the partner's program does it."""
-        source, target = (self.world.directory / f"{what}-{new_id().hex}" for what in ("plain", "sealed"))
-        source.write_bytes(plain)
+        target = self.world.directory / f"sealed-{new_id().hex}"
         asked = {
-            "source": source,
             "target": target,
             "own_key": (signer or self.key).secret,
             "recipient": to or self.world.own.public_key,
             "now": clock.now().isoformat(),
         }
-        openpgp_child.seal_message({name: str(value) for name, value in asked.items()})
+        openpgp_child.seal_message({name: str(value) for name, value in asked.items()}, io.BytesIO(plain))
         sealed = target.read_bytes()
-        source.unlink()
         target.unlink()
         return sealed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ async def _undone(db: asyncpg.Connection) -> AsyncIterator[None]:
     await transaction.rollback()
 
 
-async def _plan(db: asyncpg.Connection, bank: Bank, name: str) -> str:
+async def _plan(db: asyncpg.Connection, bank: Bank, name: str, how: str = "") -> list[Any]:
     statement, said = STATEMENTS[name]
     file_no = await db.fetchval("SELECT file_no FROM points_files")
     source = (await bank.now()).source_no
@@ -88,9 +88,9 @@ async def _plan(db: asyncpg.Connection, bank: Bank, name: str) -> str:
     }
     values = ", ".join(str(known[value]) for value in said.split(", "))
     await db.execute(f"PREPARE {name} AS {statement}")
-    rows = await db.fetch(f"EXPLAIN EXECUTE {name} ({values})")
+    rows = await db.fetch(f"EXPLAIN {how} EXECUTE {name} ({values})")
     await db.execute(f"DEALLOCATE {name}")
-    return "\n".join(row[0] for row in rows)
+    return [row[0] for row in rows]
 
 
 @pytest.mark.parametrize("analysed", [False, True])
@@ -101,7 +101,31 @@ async def test_a_batch_is_read_by_indexes_before_and_after_the_tables_are_analys
     async with session(opened.world.engine) as db, _undone(db):
         if analysed:
             await db.execute("ANALYZE points_records, points_accounts, points_batches, points_transfers")
-        plan = await _plan(db, opened, name)
+        plan = "\n".join(await _plan(db, opened, name))
     assert not re.search(r"Seq Scan on points_(records|accounts)\b", plan), plan
     lookups = re.findall(r"Index (?:Only )?Scan using (\w+)", plan)
     assert "uq_points_accounts_customer_id" in lookups or name not in {"lock", "post", "post_probing"}, plan
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
+
+
+@pytest.mark.parametrize("known", ["nothing", "other files", "everything"])
+@pytest.mark.parametrize("name", ["lock", "post", "post_probing", "at_fault"])
+async def test_a_batch_touches_no_more_rows_than_it_has_whatever_the_planner_knows(
+    opened: Bank, name: str, known: str
+) -> None:
+    """Nor does it look anything up more than once for each record."""
+    async with session(opened.world.engine) as db, _undone(db):
+        if known != "nothing":
+            other = 1 if known == "other files" else 0
+            await db.execute("UPDATE points_records SET file_no = file_no + $1", other)
+            await db.execute("ANALYZE points_records, points_accounts, points_batches, points_transfers")
+            await db.execute("UPDATE points_records SET file_no = file_no - $1", other)
+        ((explained,),) = await _plan(db, opened, name, "(ANALYZE, FORMAT JSON)")
+    for node in _nodes(explained["Plan"]):
+        touched = node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+        assert max(touched, node["Actual Loops"]) <= SIZE, node

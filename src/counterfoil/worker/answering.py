@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from counterfoil.db.transactions import begin, read
 from counterfoil.errors import CounterfoilError
 from counterfoil.points.files import answering, events, files, keys, openpgp, partners, sftp
 from counterfoil.points.files.files import File
+from counterfoil.points.files.openpgp import Limits
 from counterfoil.points.files.openpgp_policy import OpenPgpError
 from counterfoil.points.files.partners import Partner
 from counterfoil.webhooks.addresses import PUBLIC, Guard
@@ -75,7 +76,7 @@ async def _answer(engine: AsyncEngine, file_no: int, guard: Guard) -> None:
             if not await _copy_response(engine, file, sealed):
                 return
         else:
-            await _make_response(engine, file, partner, Path(directory), sealed)
+            await _make_response(engine, file, partner, sealed)
         name = file.response_name or answering.response_name(file)
         if file.answered_at is None:
             async with begin(engine) as tx:
@@ -107,23 +108,25 @@ async def _copy_response(engine: AsyncEngine, file: File, sealed: Path) -> bool:
     return False
 
 
-async def _make_response(
-    engine: AsyncEngine, file: File, partner: Partner, workspace: Path, sealed: Path
-) -> None:
+async def _make_response(engine: AsyncEngine, file: File, partner: Partner, sealed: Path) -> None:
+    """Seal the response while it is written, and write it while the database tells what it has to say."""
     owner: dict[str, Any] = {"merchant_id": file.merchant_id, "partner_id": file.partner_id}
-    results = None
-    async with begin(engine, statement_timeout_seconds=RESULTS_SECONDS) as tx:
+    async with begin(engine, statement_timeout_seconds=RESULTS_SECONDS) as tx, AsyncExitStack() as stack:
         own = await keys.own(tx, merchant_id=file.merchant_id, kind="openpgp")
         recipients = await keys.in_use(tx, **owner, kind="openpgp")
         if not own or not recipients:
             raise answering.no_key(ours=not own)
+        results = None
         if file.state == "credited":
-            results = await answering.write_results(tx, file=file, path=workspace / "results")
-    plain = workspace / "plain"
-    await asyncio.to_thread(answering.write_plain, plain, file, partner, results)
-    await openpgp.seal_message(
-        plain, sealed, own_key=own[0].secret_key, recipient=recipients[0], now=clock.now()
-    )
+            results = await stack.enter_async_context(answering.results(tx, file=file))
+        await openpgp.seal_written(
+            lambda out: answering.write_plain(out, file, partner, results),
+            sealed,
+            own_key=own[0].secret_key,
+            recipient=recipients[0],
+            now=clock.now(),
+            limits=Limits(seconds=RESULTS_SECONDS),
+        )
 
 
 async def _send(

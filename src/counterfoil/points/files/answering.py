@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final
+from typing import BinaryIO, Final
 
+import asyncpg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +25,7 @@ from counterfoil.errors import ConflictError
 from counterfoil.points.files import files
 from counterfoil.points.files.files import File
 from counterfoil.points.files.partners import Partner
-from counterfoil.points.files.references import halves, public_ids
+from counterfoil.points.files.references import Numbers, characters, counted_ids, halves, public_ids
 from counterfoil.points.files.responses import ResponseHeader
 from counterfoil.points.files.terms import RESPONSE_TYPE
 from counterfoil.points.files.totals import ResponseTotals
@@ -61,6 +66,10 @@ _WITH_DOUBLES: Final = _RESULTS.format(
     LEFT JOIN points_results y ON y.file_no = f.file_no AND y.n = f.n
     LEFT JOIN points_batches b ON b.file_no = f.file_no AND b.from_n <= f.n AND b.to_n > f.n""",
 )
+_SORTING: Final = """
+    SET LOCAL work_mem = '64MB'; SET LOCAL max_parallel_workers_per_gather = 1;
+    SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0"""
+"""Half of it is sorted by a second process: nothing can be answered before all of it is."""
 _TYPES: Final = {
     "customer_id": pa.string(),
     "points": pa.int64(),
@@ -80,12 +89,16 @@ class TotalsDifferError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Where a file's results are written down, and which ids its batches gave."""
+    """A file's results as the database gives them, and which ids its batches gave."""
 
-    path: Path
-    from_n: np.ndarray[Any, Any]
-    upper: np.ndarray[Any, Any]
-    lower: np.ndarray[Any, Any]
+    source: BufferedReader
+    """CSV in the order of the file's lines, read while it is being written."""
+    copied: Future[None]
+    """That all of it was written; or why not."""
+    from_n: Numbers
+    first: Numbers
+    """The first id of each batch as characters, and its lower half as a number."""
+    lower: Numbers
 
 
 def header_of(file: File, partner: Partner) -> ResponseHeader:
@@ -122,24 +135,36 @@ def _known(value: int | None) -> int:
     return value
 
 
-async def write_results(tx: ReadTx, *, file: File, path: Path) -> Results:
-    """Write down what became of each record, in the order of the lines."""
+@asynccontextmanager
+async def results(tx: ReadTx, *, file: File) -> AsyncIterator[Results]:
+    """What became of each record, in the order of the lines; a thread reads it while the block runs."""
     db = await tx.driver()
-    doubles = (file.broken or {}).get("duplicate")
-    await db.execute("SET LOCAL work_mem = '64MB'")
-    await db.copy_from_query(
-        _WITH_DOUBLES if doubles else _PLAIN, file.file_no, output=str(path), format="csv"
-    )
     rows = await db.fetch(
         "SELECT from_n, transfers FROM points_batches WHERE file_no = $1 ORDER BY from_n", file.file_no
     )
     known = [row for row in rows if row["transfers"] is not None]
     upper, lower = halves([row["transfers"] for row in known])
-    return Results(path, np.array([row["from_n"] for row in known], dtype=np.int64), upper, lower)
+    first = characters(upper, lower)
+    from_n = np.array([row["from_n"] for row in known], dtype=np.int64)
+    await db.execute(_SORTING)
+    theirs, ours = os.pipe()
+    with os.fdopen(theirs, "rb") as source:
+        copied = asyncio.run_coroutine_threadsafe(_copy(db, file, ours), asyncio.get_running_loop())
+        try:
+            yield Results(source, copied, from_n, first, lower)
+        finally:
+            source.close()
+            await asyncio.gather(asyncio.wrap_future(copied), return_exceptions=True)
 
 
-def write_plain(path: Path, file: File, partner: Partner, results: Results | None) -> None:
-    """Write the response as the partner will read it. Raises `TotalsDifferError`.
+async def _copy(db: asyncpg.Connection, file: File, pipe: int) -> None:
+    doubles = (file.broken or {}).get("duplicate")
+    with os.fdopen(pipe, "wb", 0) as out:
+        await db.copy_from_query(_WITH_DOUBLES if doubles else _PLAIN, file.file_no, output=out, format="csv")
+
+
+def write_plain(out: BinaryIO, file: File, partner: Partner, results: Results | None) -> None:
+    """Write the response as the partner will read it. Raises `TotalsDifferError`: it must not be signed then.
 
     What is written is counted, and held against what was decided: received = credited + rejected +
     duplicate, in records and in points.
@@ -154,7 +179,7 @@ def write_plain(path: Path, file: File, partner: Partner, results: Results | Non
                 found[status] = number + len(points), sum_of + (pc.sum(points).as_py() or 0)
             yield batch
 
-    write_response(path, partner.layout, header_of(file, partner), counted(), totals)
+    write_response(out, partner.layout, header_of(file, partner), counted(), totals)
     written = ResponseTotals(
         *(sum(n for n, _ in found.values()), sum(p for _, p in found.values()), totals.hash_total),
         *(*found["accepted"], *found["rejected"], *found["duplicate"]),
@@ -164,20 +189,20 @@ def write_plain(path: Path, file: File, partner: Partner, results: Results | Non
 
 
 def _records(results: Results) -> Iterator[pa.RecordBatch]:
-    if not results.path.stat().st_size:
-        return
-    reader = pacsv.open_csv(
-        results.path,
-        pacsv.ReadOptions(column_names=list(_TYPES), block_size=1 << 23),
-        convert_options=pacsv.ConvertOptions(
-            column_types=_TYPES,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-    for batch in reader:
-        yield batch.append_column("our_reference", _our_reference(batch, results)).select(_RECORD)
+    if results.source.peek(1):
+        reader = pacsv.open_csv(
+            results.source,
+            pacsv.ReadOptions(column_names=list(_TYPES), block_size=1 << 21),
+            convert_options=pacsv.ConvertOptions(
+                column_types=_TYPES,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        for batch in reader:
+            yield batch.append_column("our_reference", _our_reference(batch, results)).select(_RECORD)
+    results.copied.result()
 
 
 def _our_reference(batch: pa.RecordBatch, results: Results) -> pa.Array:
@@ -187,7 +212,8 @@ def _our_reference(batch: pa.RecordBatch, results: Results) -> pa.Array:
         return found
     n = batch["n"].to_numpy()
     at = np.searchsorted(results.from_n, n, side="right") - 1
-    given = public_ids(results.upper[at], results.lower[at] + (n - results.from_n[at]).astype(np.uint64))
+    lower = results.lower[at] + (n - results.from_n[at]).astype(np.uint64)
+    given = counted_ids(results.first[at], lower)
     return pc.if_else(pc.equal(batch["status"], "accepted"), pc.coalesce(found, given), found)
 
 

@@ -50,8 +50,9 @@ _LOCK: Final = """
             SELECT a.account_no
             FROM (SELECT DISTINCT customer_id COLLATE "default" AS customer_id FROM points_records
                   WHERE file_no = $2 AND n >= $3 AND n < $4 AND fault IS NULL AND first_line IS NULL) r
-            CROSS JOIN LATERAL (SELECT account_no FROM points_accounts
-                                WHERE merchant_id = $1 AND source IS NULL AND name = r.customer_id LIMIT 1) a))
+            CROSS JOIN LATERAL (
+                SELECT account_no FROM points_accounts
+                WHERE merchant_id = $1 AND source IS NULL AND name = r.customer_id LIMIT 1) a))
         ORDER BY account_no FOR NO KEY UPDATE) locked"""
 _AT_FAULT: Final = """
     SELECT count(*) FILTER (WHERE fault IS NOT NULL) AS rejected,

@@ -10,14 +10,17 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from counterfoil.points.files.openpgp_keys import KeyFacts, KeyPair, check_key, make_key, read_key
 from counterfoil.points.files.openpgp_policy import OpenPgpError, at
@@ -33,6 +36,7 @@ __all__ = [
     "open_message",
     "read_key",
     "seal_message",
+    "seal_written",
 ]
 
 MiB: Final = 1024 * 1024
@@ -82,14 +86,18 @@ async def open_message(
     `own_keys` are our armored secret keys, `signers` the partner's armored public keys. Nothing stands at
     `target` unless everything held. Raises `OpenPgpError`.
     """
+    size = (await asyncio.to_thread(source.stat)).st_size
+    if size > limits.source_bytes:
+        raise OpenPgpError("too_large", f"The file has more than {limits.source_bytes:,} bytes.")
     request = {
         "act": "open",
+        "source": str(source),
         "own_keys": [*own_keys],
         "signers": [*signers],
         "plain_bytes": limits.plain_bytes,
         "file_bytes": limits.plain_bytes,
     }
-    answer = await _run(request, source, target, now, limits)
+    answer = await _run(request | _limited(size, limits), target, now, limits)
     return Opened(answer["signer"], at(answer["signed_at"]), answer["plain_bytes"])
 
 
@@ -101,58 +109,96 @@ async def seal_message(
     The signature bears the time of the system's clock; `now` decides which keys are valid. Raises
     `OpenPgpError`.
     """
+
+    def write(file: BinaryIO) -> None:
+        with source.open("rb") as content:
+            shutil.copyfileobj(content, file, MiB)
+
+    await seal_written(write, target, own_key=own_key, recipient=recipient, now=now, limits=limits)
+
+
+async def seal_written(
+    write: Callable[[BinaryIO], None],
+    target: Path,
+    *,
+    own_key: str,
+    recipient: str,
+    now: datetime,
+    limits: Limits = Limits(),
+) -> None:
+    """Signs and encrypts what `write`, in a thread of its own, writes into a file, while it is being written.
+
+    What `write` raises is raised, and nothing was signed. Otherwise as `seal_message`.
+    """
     request = {"act": "seal", "own_key": own_key, "recipient": recipient, "file_bytes": limits.source_bytes}
-    await _run(request, source, target, now, limits)
+    await _run(request | _limited(0, limits), target, now, limits, write)
 
 
 async def _run(
-    request: dict[str, Any], source: Path, target: Path, now: datetime, limits: Limits
+    request: dict[str, Any],
+    target: Path,
+    now: datetime,
+    limits: Limits,
+    write: Callable[[BinaryIO], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Has a child do it to a name of its own, which becomes `target` at the very end or is removed."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    request |= _common(source, temporary, now, limits)
+    request |= {"target": str(temporary), "now": now.isoformat(), "parent": os.getpid()}
     try:
-        answer = await _ask(json.dumps(request).encode(), limits.seconds)
+        answer = await _ask(json.dumps(request).encode() + b"\n", write, limits.seconds)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return answer
 
 
-def _common(source: Path, temporary: Path, now: datetime, limits: Limits) -> dict[str, Any]:
-    size = source.stat().st_size
-    if size > limits.source_bytes:
-        raise OpenPgpError("too_large", f"The file has more than {limits.source_bytes:,} bytes.")
-    return {
-        "source": str(source.absolute()),
-        "target": str(temporary.absolute()),
-        "now": now.isoformat(),
-        "memory_bytes": limits.memory_bytes(size),
-        "seconds": limits.seconds,
-        "parent": os.getpid(),
-    }
+def _limited(source_bytes: int, limits: Limits) -> dict[str, Any]:
+    return {"memory_bytes": limits.memory_bytes(source_bytes), "seconds": limits.seconds}
 
 
-async def _ask(request: bytes, seconds: int) -> dict[str, Any]:
+async def _ask(request: bytes, write: Callable[[BinaryIO], None], seconds: int) -> dict[str, Any]:
     command = (sys.executable, "-P", "-s", "-m", "counterfoil.points.files.openpgp_child")
     # The child finds the packages where this process does, and gets nothing else of its environment.
     environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "LC_ALL": "C.UTF-8"}
-    child = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True
-    )
+    theirs, ours = os.pipe()
+    file, thread = os.fdopen(ours, "wb", MiB), ThreadPoolExecutor(1)
     try:
-        async with asyncio.timeout(seconds):
-            output, complaint = await child.communicate(request)
-    except TimeoutError:
-        raise OpenPgpError("timed_out", f"The message took more than {seconds} s.") from None
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *command, stdin=theirs, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True
+            )
+        finally:
+            os.close(theirs)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().run_in_executor(thread, _feed, file, request, write)
+                with suppress(BrokenPipeError):
+                    file.close()
+                output, complaint = await child.communicate()
+        except TimeoutError:
+            raise OpenPgpError("timed_out", f"The message took more than {seconds} s.") from None
+        finally:
+            # Before its input is closed: what was not written to the end must not be signed.
+            await _end(child)
     finally:
-        await _end(child)
+        thread.shutdown(wait=False)
+        with suppress(BrokenPipeError):
+            file.close()
     if child.returncode != 0:
         raise _death(child.returncode or 0, complaint.decode(errors="replace"))
     answer: dict[str, Any] = json.loads(output)
     if "error" in answer:
         raise OpenPgpError(*answer["error"])
     return dict(answer["ok"])
+
+
+def _feed(file: BinaryIO, request: bytes, write: Callable[[BinaryIO], None]) -> None:
+    try:
+        file.write(request)
+        write(file)
+        file.flush()
+    except BrokenPipeError:
+        pass  # The child has ended, and has said why.
 
 
 async def _end(child: Process) -> None:

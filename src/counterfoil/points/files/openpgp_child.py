@@ -1,8 +1,9 @@
 """The process that touches hostile bytes: one message is opened or sealed, then it ends.
 
-It reads one JSON request from standard input (so that no secret stands in arguments or the environment),
-limits itself, and writes one JSON answer: `{"ok": {..}}` or `{"error": [code, detail]}`. Native code that
-aborts takes only this process with it. Any other end is our own trouble, not the message's.
+It reads one JSON request from standard input (so that no secret stands in arguments or the environment), a
+line, and after it the content if it is to be sealed. It limits itself, and writes one JSON answer:
+`{"ok": {..}}` or `{"error": [code, detail]}`. Native code that aborts takes only this process with it. Any
+other end is our own trouble, not the message's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from openpgp.composed import (
     DecryptedMessage,
@@ -48,11 +49,13 @@ _DAMAGED: Final = {"error": ["damaged", "The message is damaged, or made to do h
 
 def main() -> None:
     """Answers one request."""
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.buffer.readline())
     _limit(request)
     try:
-        act = {"open": open_message, "seal": seal_message}[request["act"]]
-        answer: dict[str, Any] = {"ok": act(request)}
+        sealing = request["act"] == "seal"
+        answer: dict[str, Any] = {
+            "ok": seal_message(request, sys.stdin.buffer) if sealing else open_message(request)
+        }
     except OpenPgpError as error:
         answer = {"error": [error.code, error.detail]}
     except MemoryError:
@@ -221,13 +224,13 @@ def _check_times(signature: Signature, primary: Part, part: Part, now: datetime)
         raise OpenPgpError("signature_expired", "The signature has expired. Sign the file again.")
 
 
-def seal_message(request: dict[str, Any]) -> dict[str, Any]:
-    """Signs, compresses and encrypts, from file to file."""
+def seal_message(request: dict[str, Any], content: BinaryIO) -> dict[str, Any]:
+    """Signs, compresses and encrypts what is in a file, as it is being read."""
     now = datetime.fromisoformat(request["now"])
     recipient = SignedPublicKey.from_armor(request["recipient"])[0]
     reader = choose(read_parts(recipient, now=now), now=now, to="encrypt").subkey or recipient
     secret = SignedSecretKey.from_armor(request["own_key"])[0]
-    builder = MessageBuilder.from_file(request["source"]).seipd_v1("aes256").compression("zlib")
+    builder = MessageBuilder.from_reader("", content).seipd_v1("aes256").compression("zlib")
     builder.sign(_signing_key(secret, now), None, "sha256").encrypt_to_key(reader).to_file(request["target"])
     return {}
 

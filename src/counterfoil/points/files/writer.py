@@ -51,7 +51,7 @@ def write_accruals(path: Path, layout: Layout, header: Header, batches: Iterable
 
 
 def write_response(
-    path: Path,
+    file: BinaryIO,
     layout: Layout,
     header: ResponseHeader,
     batches: Iterable[pa.RecordBatch],
@@ -62,13 +62,12 @@ def write_response(
     `totals` is asked for after the last batch. Values that were read by the same layout can be written,
     if the response's fields are as wide as the record's. `InvalidError` as in `write_accruals`.
     """
-    with path.open("wb") as file:
-        out = _Writer(file, layout)
-        out.line("response_header", asdict(header))
-        out.names("response")
-        for batch in _pieces(batches):
-            out.records("response", batch)
-        out.line("response_trailer", asdict(totals() if callable(totals) else totals))
+    out = _Writer(file, layout)
+    out.line("response_header", asdict(header))
+    out.names("response")
+    for batch in _pieces(batches):
+        out.records("response", batch)
+    out.line("response_trailer", asdict(totals() if callable(totals) else totals))
 
 
 def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

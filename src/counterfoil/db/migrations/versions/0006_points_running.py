@@ -30,7 +30,9 @@ def upgrade() -> None:
     # The state: free, room (null: no limit), whether the last entry fitted; and now of those that did and are
     # not pending, how many there are and the sum of their points.
     op.execute(
-        _STEP.format(nothing=", 0, 0", same=", state[4], state[5]", posted=", state[4] + 1, state[5] + points")
+        _STEP.format(
+            nothing=", 0, 0", same=", state[4], state[5]", posted=", state[4] + 1, state[5] + points"
+        )
     )
 
 
