@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from counterfoil.points.files.files import File
 from tests.points_files.gpg import Gpg, needs_gpg, throwaway
 from tests.points_files.world import Bank, Response, World, make_world, pair
 
+NOISE = random.Random(18).randbytes(4999)
 ROWS = [("m1", 5, "r1"), ("m2", 6, "r2"), ("m3", 7, "r3")]
 
 
@@ -49,7 +50,8 @@ def _flip(sealed: bytes, place: float) -> bytes:
 
 SEALED: dict[str, tuple[Callable[[Bank], bytes], str]] = {
     "no OpenPGP": (lambda bank: bank.write(*ROWS), "not_openpgp"),
-    "noise": (lambda _: os.urandom(5000), "not_openpgp"),
+    "noise": (lambda _: b"\x1f" + NOISE, "not_openpgp"),
+    "noise that begins as a message": (lambda _: b"\xd2" + NOISE, "damaged"),
     "one byte": (lambda _: b"\x00", "not_openpgp"),
     "cut in the middle": (lambda bank: (s := bank.seal(bank.write(*ROWS)))[: len(s) // 2], "damaged"),
     "cut by a byte": (lambda bank: bank.seal(bank.write(*ROWS))[:-1], "damaged"),

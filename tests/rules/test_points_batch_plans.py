@@ -30,12 +30,12 @@ def _posting(statement: str) -> str:
 
 
 STATEMENTS: dict[str, tuple[str, str]] = {
-    "boundary": (batches._BOUNDARY, "file, from, to"),
-    "insert": (batches._INSERT, "file, from, to, worker, now"),
+    "take": (batches._TAKE, "file, worker"),
+    "cut": (batches._CUT, "file, from, to, worker, now"),
     "lock": (crediting._LOCK, "merchant, file, from, to"),
     "post": (_posting(ledger.POST), "merchant, now, argument, first, limit"),
     "post_probing": (_posting(ledger.POST_PROBING), "merchant, now, argument, first, limit"),
-    "at_fault": (crediting._AT_FAULT, "file, from, to"),
+    "finish": (batches._FINISH, "file, batch, from, to, now, id, size, size, no, no, no, no"),
     "claim": (crediting_outside._CLAIM, "file, from, to, source"),
     "ours": (crediting_outside._OURS, "file, from, to, source"),
     "undecided": (crediting_outside._UNDECIDED, "file, from, to, source"),
@@ -78,6 +78,10 @@ async def _plan(db: asyncpg.Connection, bank: Bank, name: str, how: str = "") ->
         "from": AT,
         "to": AT + SIZE,
         "worker": 1,
+        "batch": 1,
+        "id": "NULL",
+        "size": SIZE,
+        "no": 0,
         "now": "now()",
         "merchant": f"'{bank.world.merchant_id}'",
         "argument": f"'{{{file_no},{AT},{AT + SIZE},{source},NULL}}'",
@@ -114,7 +118,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("known", ["nothing", "other files", "everything"])
-@pytest.mark.parametrize("name", ["lock", "post", "post_probing", "at_fault"])
+@pytest.mark.parametrize("name", ["take", "cut", "lock", "post", "post_probing", "finish"])
 async def test_a_batch_touches_no_more_rows_than_it_has_whatever_the_planner_knows(
     opened: Bank, name: str, known: str
 ) -> None:

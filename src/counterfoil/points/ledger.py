@@ -105,8 +105,8 @@ _POST: Final = f"""
                CASE WHEN f.code IS NOT NULL THEN f.code
                     WHEN m.account_no IS NULL THEN 'not_found'
                     WHEN m.state = 'closed' THEN 'closed' END AS code
-        -- No member is without an entry; but a full join is never a loop in a loop, which the planner takes to
-        -- be fast where it expects a single entry.
+        -- No member is without an entry; but a full join is never a loop in a loop, which the planner takes
+        -- to be fast where it expects a single entry.
         FROM entries e FULL JOIN members m ON m.name = e.customer_id
         LEFT JOIN LATERAL (
             SELECT code FROM points_refusals

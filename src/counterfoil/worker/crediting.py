@@ -103,28 +103,24 @@ async def _be_worker(
 async def _work(work: Work, stop: asyncio.Event | None) -> None:
     async with begin_on(work.db) as tx:
         batch = await batches.take(tx, file_no=work.file.file_no, worker=work.worker, now=clock.now())
-        running = await batches.running(tx, file_no=work.file.file_no)
     while batch is not None:
-        seen, error = await _attempt(work, batch, running)
+        seen, error = await _attempt(work, batch)
         async with begin_on(work.db) as tx:
             decision = await batches.observe(tx, batch=batch, seen=seen, error=error, now=clock.now())
-            done = error is None
-            if (stop is not None and stop.is_set()) or (done and work.worker >= decision.workers):
+            if (stop is not None and stop.is_set()) or (error is None and work.worker >= decision.workers):
                 return
-            if done:
-                batch = await batches.take(tx, file_no=work.file.file_no, worker=work.worker, now=clock.now())
-            running = await batches.running(tx, file_no=work.file.file_no)
+            batch = await batches.take(tx, file_no=work.file.file_no, worker=work.worker, now=clock.now())
         if error is not None:
             await _pause(decision.pause, stop)
 
 
-async def _attempt(work: Work, batch: Batch, running: int) -> tuple[Observation, dict[str, Any] | None]:
+async def _attempt(work: Work, batch: Batch) -> tuple[Observation, dict[str, Any] | None]:
     """Credit a batch; what was seen of it, and why it failed if it did: it is tried again."""
     began = time.perf_counter()
 
     def seen(outcome: Any, retry_after: float | None = None) -> Observation:
         seconds = time.perf_counter() - began
-        return Observation(seconds, batch.to_n - batch.from_n, outcome, running, retry_after)
+        return Observation(seconds, batch.to_n - batch.from_n, outcome, batch.running, retry_after)
 
     try:
         if work.client is None:

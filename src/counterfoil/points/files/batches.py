@@ -34,11 +34,13 @@ class Batch:
     from_n: int
     to_n: int
     attempts: int
+    running: int
+    """How many batches of the file's partner are under way, itself among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of a batch's records, in records and in points."""
+    """What became of the records of a batch that were to be credited, in records and in points."""
 
     credited: int
     credited_points: int
@@ -88,12 +90,7 @@ async def find_idle(db: asyncpg.Connection) -> list[tuple[int, int]]:
 async def take(tx: Driven, *, file_no: int, worker: int, now: datetime) -> Batch | None:
     """The worker's open batch, or else a new one; None where nothing is left to cut."""
     db = await tx.driver()
-    row = await db.fetchrow(
-        """UPDATE points_batches SET attempts = attempts + 1
-           WHERE file_no = $1 AND worker = $2 AND state = 'open'
-           RETURNING file_no, batch_no, from_n, to_n, attempts""",
-        *(file_no, worker),
-    )
+    row = await db.fetchrow(_TAKE, file_no, worker)
     if row is None:
         row = await _cut(db, file_no, worker, now)
     return None if row is None else Batch(**row)
@@ -109,45 +106,65 @@ async def _cut(db: asyncpg.Connection, file_no: int, worker: int, now: datetime)
     if file is None:
         return None
     size = _state(file["pressure"], _bounds(file["bounds"])).batch_size
-    to_n = await db.fetchval(_BOUNDARY, file_no, file["cut_to"], min(file["cut_to"] + size, file["records"]))
-    row: asyncpg.Record = await db.fetchrow(_INSERT, file_no, file["cut_to"], to_n, worker, now)
-    await db.execute("UPDATE points_files SET cut_to = $2 WHERE file_no = $1", file_no, to_n)
+    to_n = min(file["cut_to"] + size, file["records"])
+    row: asyncpg.Record = await db.fetchrow(_CUT, file_no, file["cut_to"], to_n, worker, now)
     return row
 
 
-_BOUNDARY: Final = """
-    SELECT coalesce((
-        SELECT b.n + 1 FROM points_records b
-        WHERE b.file_no = $1 AND b.n >= $2 AND b.n < $3
-          AND b.customer_id <> (SELECT customer_id FROM points_records WHERE file_no = $1 AND n = $3)
-        ORDER BY b.n DESC LIMIT 1), $3)"""
-"""Cut between members: two batches that share one would wait for each other. One with more records than
-fit is cut all the same."""
-_INSERT: Final = """
+_RUNNING: Final = """(
+    SELECT count(*) FROM points_batches o JOIN points_files f USING (file_no)
+    WHERE o.state = 'open' AND f.state = 'crediting' AND (f.merchant_id, f.partner_id) = (
+        SELECT merchant_id, partner_id FROM points_files WHERE file_no = $1))::int"""
+_TAKE: Final = f"""
+    UPDATE points_batches SET attempts = attempts + 1
+    WHERE file_no = $1 AND worker = $2 AND state = 'open'
+    RETURNING file_no, batch_no, from_n, to_n, attempts, {_RUNNING} AS running"""
+_CUT: Final = f"""
+    WITH cut AS MATERIALIZED (
+        SELECT coalesce((
+            SELECT b.n + 1 FROM points_records b
+            WHERE b.file_no = $1 AND b.n >= $2 AND b.n < $3
+              AND b.customer_id <> (SELECT customer_id FROM points_records WHERE file_no = $1 AND n = $3)
+            ORDER BY b.n DESC LIMIT 1), $3) AS to_n),
+    moved AS (UPDATE points_files SET cut_to = (SELECT to_n FROM cut) WHERE file_no = $1)
     INSERT INTO points_batches (file_no, batch_no, from_n, to_n, first_customer, last_customer, worker,
                                 attempts, cut_at)
-    SELECT $1, coalesce((SELECT max(batch_no) FROM points_batches WHERE file_no = $1), 0) + 1, $2, $3,
-           a.customer_id, z.customer_id, $4, 1, $5
-    FROM points_records a, points_records z
-    WHERE a.file_no = $1 AND a.n = $2 AND z.file_no = $1 AND z.n = $3 - 1
-    RETURNING file_no, batch_no, from_n, to_n, attempts"""
+    SELECT $1, coalesce((SELECT max(batch_no) FROM points_batches WHERE file_no = $1), 0) + 1, $2, to_n,
+           (SELECT customer_id FROM points_records WHERE file_no = $1 AND n = $2),
+           (SELECT customer_id FROM points_records WHERE file_no = $1 AND n = to_n - 1), $4, 1, $5
+    FROM cut
+    RETURNING file_no, batch_no, from_n, to_n, attempts, {_RUNNING} + 1 AS running"""
+"""Cut between members: two batches that share one would wait for each other. One with more records than
+fit is cut all the same."""
 
 
 async def finish(tx: Driven, *, batch: Batch, counts: Counts, transfers: UUID | None, now: datetime) -> None:
-    """Note what became of a batch, in the transaction that credits it. Whoever locked it calls this."""
+    """Note what became of a batch, in the transaction that credits it. Whoever locked it calls this.
+
+    Those of its records that are not to be credited whatever happens are counted here.
+    """
     db = await tx.driver()
     await db.execute(
-        """UPDATE points_batches b
-           SET state = 'done', done_at = $3, transfers = $4, error = NULL, credited = $5,
-               credited_points = $6, rejected = $7, rejected_points = $8, duplicate = $9,
-               duplicate_points = $10,
-               points = (SELECT coalesce(sum(r.points), 0) FROM points_records r
-                         WHERE r.file_no = $1 AND r.n >= b.from_n AND r.n < b.to_n)
-           WHERE b.file_no = $1 AND b.batch_no = $2""",
-        *(batch.file_no, batch.batch_no, now, transfers),
+        _FINISH,
+        *(batch.file_no, batch.batch_no, batch.from_n, batch.to_n, now, transfers),
         *(counts.credited, counts.credited_points, counts.rejected, counts.rejected_points),
         *(counts.duplicate, counts.duplicate_points),
     )
+
+
+_FINISH: Final = """
+    UPDATE points_batches
+    SET state = 'done', done_at = $5, transfers = $6, error = NULL, points = r.points, credited = $7,
+        credited_points = $8, rejected = $9 + r.faults, rejected_points = $10 + r.fault_points,
+        duplicate = $11 + r.doubles, duplicate_points = $12 + r.double_points
+    FROM (SELECT count(*) FILTER (WHERE fault IS NOT NULL) AS faults,
+                 coalesce(sum(points) FILTER (WHERE fault IS NOT NULL), 0) AS fault_points,
+                 count(*) FILTER (WHERE fault IS NULL AND first_line IS NOT NULL) AS doubles,
+                 coalesce(sum(points) FILTER (WHERE fault IS NULL AND first_line IS NOT NULL), 0)
+                     AS double_points,
+                 coalesce(sum(points), 0) AS points
+          FROM points_records WHERE file_no = $1 AND n >= $3 AND n < $4) r
+    WHERE file_no = $1 AND batch_no = $2"""
 
 
 async def lock(tx: Driven, *, batch: Batch) -> bool:
@@ -175,21 +192,23 @@ async def observe(
     before = _state(partner["pressure"], bounds)
     state, decision = limiter.observe(before, seen, bounds)
     await db.execute(
-        "UPDATE points_partners SET pressure = $3 WHERE merchant_id = $1 AND partner_id = $2",
+        _OBSERVED,
         *(partner["merchant_id"], partner["partner_id"], msgspec.json.encode(state).decode()),
-    )
-    await db.execute(
-        """INSERT INTO points_decisions (file_no, batch_no, decided_at, decision) VALUES ($1, $2, $3, $4)""",
         *(batch.file_no, batch.batch_no, now),
         json.dumps({**msgspec.to_builtins(seen), **msgspec.to_builtins(decision)}),
-    )
-    await db.execute(
-        "UPDATE points_batches SET seconds = $3, error = $4 WHERE file_no = $1 AND batch_no = $2",
-        *(batch.file_no, batch.batch_no, seen.seconds, error and json.dumps(error)),
+        *(seen.seconds, error and json.dumps(error)),
     )
     for worker in range(before.workers, decision.workers):
         await call_worker(tx, file_no=batch.file_no, worker=worker)
     return decision
+
+
+_OBSERVED: Final = """
+    WITH partner AS (
+        UPDATE points_partners SET pressure = $3 WHERE merchant_id = $1 AND partner_id = $2),
+    decision AS (
+        INSERT INTO points_decisions (file_no, batch_no, decided_at, decision) VALUES ($4, $5, $6, $7))
+    UPDATE points_batches SET seconds = $8, error = $9 WHERE file_no = $4 AND batch_no = $5"""
 
 
 async def call_worker(tx: Driven, *, file_no: int, worker: int) -> None:
@@ -200,18 +219,6 @@ async def call_worker(tx: Driven, *, file_no: int, worker: int) -> None:
 async def call_answer(tx: Driven, *, file_no: int) -> None:
     """Have the file answered; called twice, it is answered once."""
     await publish(tx, "points.file_decided", {"file_no": file_no})
-
-
-async def running(tx: Driven, *, file_no: int) -> int:
-    """How many batches of the file's partner are under way."""
-    db = await tx.driver()
-    number: int = await db.fetchval(
-        """SELECT count(*) FROM points_batches b JOIN points_files f USING (file_no)
-           WHERE b.state = 'open' AND f.state = 'crediting' AND (f.merchant_id, f.partner_id) = (
-               SELECT merchant_id, partner_id FROM points_files WHERE file_no = $1)""",
-        file_no,
-    )
-    return number
 
 
 async def decide(tx: Driven, *, file_no: int, now: datetime) -> bool:

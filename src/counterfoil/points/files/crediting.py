@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-import asyncpg
-
 from counterfoil.db.transactions import Driven
 from counterfoil.points import ledger
 from counterfoil.points.files import batches
@@ -54,13 +52,6 @@ _LOCK: Final = """
                 SELECT account_no FROM points_accounts
                 WHERE merchant_id = $1 AND source IS NULL AND name = r.customer_id LIMIT 1) a))
         ORDER BY account_no FOR NO KEY UPDATE) locked"""
-_AT_FAULT: Final = """
-    SELECT count(*) FILTER (WHERE fault IS NOT NULL) AS rejected,
-           coalesce(sum(points) FILTER (WHERE fault IS NOT NULL), 0)::bigint AS rejected_points,
-           count(*) FILTER (WHERE fault IS NULL) AS duplicate,
-           coalesce(sum(points) FILTER (WHERE fault IS NULL), 0)::bigint AS duplicate_points
-    FROM points_records
-    WHERE file_no = $1 AND n >= $2 AND n < $3 AND (fault IS NOT NULL OR first_line IS NOT NULL)"""
 
 
 async def credit(
@@ -71,14 +62,14 @@ async def credit(
     limit: int | None,
     expires_at: datetime | None,
     now: datetime,
-) -> Counts | None:
-    """Credit a batch; None where it is done already. `limit`: how high a balance may rise.
+) -> None:
+    """Credit a batch, unless that is done already. `limit`: how high a balance may rise.
 
     Records that break a rule by themselves and repetitions of a line are left out; what the ledger refuses is
     noted with its reason, and a reference of an earlier file gets the first result again.
     """
     if not await batches.lock(tx, batch=batch):
-        return None
+        return
     db = await tx.driver()
     await db.execute(_LOCK, partner.merchant_id, batch.file_no, batch.from_n, batch.to_n)
     first_id = ledger.first_of_batch()
@@ -95,22 +86,4 @@ async def credit(
         outcomes=_OUTCOMES,
         first_id=first_id,
     )
-    counts = with_faults(Counts(**row), await at_fault(db, batch))
-    await batches.finish(tx, batch=batch, counts=counts, transfers=first_id, now=now)
-    return counts
-
-
-async def at_fault(db: asyncpg.Connection, batch: Batch) -> asyncpg.Record:
-    """How many of a batch's records are not to be credited whatever happens, and their points."""
-    row: asyncpg.Record = await db.fetchrow(_AT_FAULT, batch.file_no, batch.from_n, batch.to_n)
-    return row
-
-
-def with_faults(counts: Counts, at_fault: asyncpg.Record) -> Counts:
-    """What came of those that were to be credited, and the others."""
-    return Counts(
-        counts.credited,
-        counts.credited_points,
-        *(counts.rejected + at_fault["rejected"], counts.rejected_points + at_fault["rejected_points"]),
-        *(counts.duplicate + at_fault["duplicate"], counts.duplicate_points + at_fault["duplicate_points"]),
-    )
+    await batches.finish(tx, batch=batch, counts=Counts(**row), transfers=first_id, now=now)

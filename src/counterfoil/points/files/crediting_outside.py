@@ -15,7 +15,6 @@ from counterfoil.db.transactions import Driven
 from counterfoil.errors import ConflictError
 from counterfoil.points.files import batches
 from counterfoil.points.files.batches import Batch, Counts
-from counterfoil.points.files.crediting import at_fault, with_faults
 from counterfoil.points.files.outside import Credit, Credited
 from counterfoil.points.files.partners import Partner
 
@@ -79,13 +78,13 @@ async def claim(tx: Driven, *, partner: Partner, batch: Batch) -> list[Credit]:
 
 async def note(
     tx: Driven, *, partner: Partner, batch: Batch, answers: Sequence[Credited], now: datetime
-) -> Counts | None:
-    """Note what the outside system answered; None where the batch is done already.
+) -> None:
+    """Note what the outside system answered, unless the batch is done already.
 
     Raises `ConflictError` (`busy`) while another file has a reference first whose result is not known yet.
     """
     if not await batches.lock(tx, batch=batch):
-        return None
+        return
     db = await tx.driver()
     key = batch.file_no, batch.from_n, batch.to_n, partner.source_no
     if await db.fetchval(_UNDECIDED, *key):
@@ -95,6 +94,4 @@ async def note(
         for name in ("reference", "status", "code", "their_reference")
     ]
     row = await db.fetchrow(_NOTE, *key, *columns)
-    counts = with_faults(Counts(**row), await at_fault(db, batch))
-    await batches.finish(tx, batch=batch, counts=counts, transfers=None, now=now)
-    return counts
+    await batches.finish(tx, batch=batch, counts=Counts(**row), transfers=None, now=now)
