@@ -114,7 +114,7 @@ _POST: Final = f"""
     probed AS ({{probed}}),
     ran AS (
         SELECT *, count(*) FILTER (WHERE {_POSTABLE}) OVER w AS posted,
-               sum(points) FILTER (WHERE {_POSTABLE}) OVER w AS moved,
+               points_sum(points) FILTER (WHERE {_POSTABLE}) OVER w AS moved,
                points_running(balance - held, $5 - balance - promised, points, pending)
                    FILTER (WHERE NOT fits AND code IS NULL AND first IS NULL) OVER w AS after
         FROM probed WINDOW w AS (PARTITION BY member_no ORDER BY n ROWS UNBOUNDED PRECEDING)),
@@ -126,7 +126,7 @@ _POST: Final = f"""
     granted AS NOT MATERIALIZED (
         SELECT d.*, ($4 || lpad(to_hex(d.n), 4, '0'))::uuid AS transfer_id,
                CASE WHEN NOT pending THEN version + coalesce(after[4], posted) END AS place,
-               CASE WHEN NOT pending THEN (balance + coalesce(after[5], moved))::bigint END AS reached
+               CASE WHEN NOT pending THEN balance + coalesce(after[5], moved) END AS reached
         FROM decided d WHERE why IS NULL AND first IS NULL),
     refused AS (
         SELECT d.*, coalesce(d.first, (SELECT {_FIRST} FROM points_transfers t
@@ -139,20 +139,24 @@ _POST: Final = f"""
         SELECT transfer_id, $1, member_no, source_no, reference, points, reached, place, order_id,
                amount_minor, note, expires_at, reverses, settles, $2
         FROM granted),
+    changes AS (
+        SELECT member_no, expires_at, count(*) FILTER (WHERE NOT pending) AS number,
+               coalesce(sum(points) FILTER (WHERE NOT pending), 0) AS posted,
+               coalesce(sum(points) FILTER (WHERE NOT pending AND points > 0), 0) AS gained,
+               coalesce(-sum(points) FILTER (WHERE pending AND points < 0), 0) AS held,
+               coalesce(sum(points) FILTER (WHERE pending AND points > 0), 0) AS promised
+        FROM granted GROUP BY member_no, expires_at),
     accounts AS (
         UPDATE points_accounts a
-        SET balance = a.balance + g.posted, version = a.version + g.number,
-            held = a.held + g.held, pending = a.pending + g.promised
-        FROM (SELECT member_no, coalesce(sum(points) FILTER (WHERE NOT pending), 0) AS posted,
-                     count(*) FILTER (WHERE NOT pending) AS number,
-                     coalesce(-sum(points) FILTER (WHERE pending AND points < 0), 0) AS held,
-                     coalesce(sum(points) FILTER (WHERE pending AND points > 0), 0) AS promised
-              FROM granted GROUP BY member_no) g
-        WHERE a.account_no = g.member_no),
+        SET balance = a.balance + c.posted, version = a.version + c.number,
+            held = a.held + c.held, pending = a.pending + c.promised
+        FROM (SELECT member_no, sum(posted) AS posted, sum(number) AS number, sum(held) AS held,
+                     sum(promised) AS promised FROM changes GROUP BY member_no) c
+        WHERE a.account_no = c.member_no),
     lots AS (
         INSERT INTO points_lots AS l (member_no, expires_at, merchant_id, points)
-        SELECT member_no, expires_at, $1, sum(points) FROM granted
-        WHERE NOT pending AND points > 0 AND expires_at IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
+        SELECT member_no, expires_at, $1, gained FROM changes
+        WHERE gained > 0 AND expires_at IS NOT NULL ORDER BY 1, 2
         ON CONFLICT (member_no, expires_at) DO UPDATE SET points = l.points + excluded.points),
     waiting AS (
         INSERT INTO points_pending (transfer_id, merchant_id, member_no, points, due_at)

@@ -34,8 +34,8 @@ _OUTCOMES: Final = f""",
                     THEN 'credited' ELSE 'reference_reused' END,
                (earlier->>'transfer_id')::uuid
         FROM refused)
-    SELECT (SELECT count(*) FROM granted) AS credited,
-           (SELECT coalesce(sum(points), 0) FROM granted)::bigint AS credited_points,
+    SELECT (SELECT coalesce(sum(number), 0) FROM changes)::bigint AS credited,
+           (SELECT coalesce(sum(posted), 0) FROM changes)::bigint AS credited_points,
            count(*) FILTER (WHERE new) AS rejected,
            coalesce(sum(points) FILTER (WHERE new), 0)::bigint AS rejected_points,
            count(*) FILTER (WHERE NOT new) AS duplicate,
