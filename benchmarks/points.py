@@ -135,7 +135,7 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._stop.wait(0.1):
+        while not self._stop.wait(0.25):
             for name, pid in self._pids.items():
                 with contextlib.suppress(psutil.Error):
                     process = psutil.Process(pid)
@@ -189,7 +189,7 @@ async def send(app: App, bank: Bank, sealed: Path) -> tuple[File, dict[str, floa
         )  # fmt: skip
     kept = clock.now()
     while file.answered_at is None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         async with read(app.engine) as snapshot:
             file = await files.by_number(snapshot, file_no=file.file_no)
             first = await snapshot.scalar(

@@ -172,6 +172,8 @@ def _database(path: Path) -> duckdb.DuckDBPyConnection:
         "threads": THREADS,
         "temp_directory": str(path.with_suffix(".spill")),
         "preserve_insertion_order": False,
+        # Nobody needs it after a crash; and the disk may be busy with what the database has to write.
+        "fsync_mode": "none",
     }
     database = duckdb.connect(str(path), config=config)
     # A partner's file is data: nothing in it may make DuckDB read another file, or fetch anything.
