@@ -70,8 +70,11 @@ class _Chaos:
         self.start, self.home, self.dice = start, home, dice
         self.processes = {name: start(name.split("-")[0]) for name in ("worker-1", "worker-2", "api")}
         self.killed: list[str] = []
+        self.in_time = 0
+        """How many were killed before the file was answered."""
 
-    def kill_one(self) -> None:
+    def kill_one(self, progress: float) -> None:
+        self.in_time += progress < 2
         victim = self.dice.choice([*self.processes, "database"])
         self.killed.append(victim)
         if victim == "database":
@@ -113,7 +116,7 @@ async def _harass(world: World, file: File, chaos: _Chaos) -> None:
             await asyncio.to_thread(chaos.restart_the_dead)
             await anyio.sleep(0.02)
         await anyio.sleep(dice.uniform(0, 0.3) if moment >= 0 else dice.uniform(0, 1.5))
-        await asyncio.to_thread(chaos.kill_one)
+        await asyncio.to_thread(chaos.kill_one, await _progress(world, file))
 
 
 async def _answered(world: World, file: File, chaos: _Chaos) -> None:
@@ -141,7 +144,8 @@ async def test_whatever_dies_each_record_is_credited_once_and_answered(
     lines, model = _lines(dice), Model({f"m{n:06}": 0 for n in range(MEMBERS)})
     expected = model.credit("bank", lines)
     world = await make_world(engine, tmp_path, *model.members)
-    small: dict[str, Any] = {"batch_size_min": 500, "batch_size_max": 1_000}
+    # So small that the file takes about as long as the killing.
+    small: dict[str, Any] = {"batch_size_min": 400 // KILLS, "batch_size_max": 1_000 // KILLS}
     bank = await world.bank(limiter=small)
     sealed = bank.seal(bank.write(*lines))
     file = await bank.put(sealed)
@@ -150,6 +154,7 @@ async def test_whatever_dies_each_record_is_credited_once_and_answered(
         tasks.start_soon(_harass, world, file, chaos)
         again = await _put_again(bank, sealed)
     assert len(chaos.killed) == KILLS
+    assert chaos.in_time > KILLS // 2, "the file was too fast to show anything"
     await _answered(world, file, chaos)
     await _answered(world, again, chaos)
     response = await bank.response(file)
