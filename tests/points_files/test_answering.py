@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from counterfoil import clock
+from counterfoil.db.transactions import begin
 from counterfoil.points.files import answering
 from counterfoil.points.files.answering import Results, TotalsDifferError
 from counterfoil.points.files.files import File
@@ -21,6 +22,7 @@ from tests.points_files.examples import records
 from tests.points_files.world import Bank, World
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY %' AND state = 'active'"
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = 'relation'"
 ROWS: list[Any] = [("m1", 5, "r1"), ("m2", 6, "r2"), ("m1", 5, "r1"), ("nobody", 1, "r3"), "D|broken"]
 
 
@@ -177,6 +179,25 @@ async def test_a_response_whose_results_are_cut_off_is_made_anew(
     await world.do(*answer)
     response = await bank.response(file)
     assert response.told == ["accepted"] * 30_000
+
+
+async def test_an_answer_that_is_given_up_while_the_database_is_slow_leaves_nothing_behind(
+    world: World, bank: Bank
+) -> None:
+    file = await bank.send(*ROWS)
+    answer = await _decided(world, file)
+    async with begin(world.engine) as tx:
+        await tx.execute("LOCK TABLE points_results IN ACCESS EXCLUSIVE MODE")
+        task = asyncio.create_task(world.do(*answer))
+        while not await world.all(WAITING):  # noqa: ASYNC110 (of another process)
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 20)
+    assert await world.all(WAITING) == []
+    assert (await world.file(file)).answered_at is None
+    await world.do(*answer)
+    assert (await bank.response(file)).told[:2] == ["accepted", "accepted"]
 
 
 async def test_a_file_that_is_answered_by_two_at_once_has_one_response(world: World, bank: Bank) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -149,18 +150,30 @@ async def results(tx: ReadTx, *, file: File) -> AsyncIterator[Results]:
     await db.execute(_SORTING)
     theirs, ours = os.pipe()
     with os.fdopen(theirs, "rb") as source:
-        copied = asyncio.run_coroutine_threadsafe(_copy(db, file, ours), asyncio.get_running_loop())
+        copied: Future[None] = Future()
+        copying = asyncio.create_task(_copy(db, file, ours))
+        copying.add_done_callback(partial(_tell, copied))
         try:
             yield Results(source, copied, from_n, first, lower)
         finally:
-            source.close()
-            await asyncio.gather(asyncio.wrap_future(copied), return_exceptions=True)
+            # Before the end that is read is closed: whoever waits there for more would keep it open.
+            copying.cancel()
+            await asyncio.wait([copying])
 
 
 async def _copy(db: asyncpg.Connection, file: File, pipe: int) -> None:
     doubles = (file.broken or {}).get("duplicate")
     with os.fdopen(pipe, "wb", 0) as out:
         await db.copy_from_query(_WITH_DOUBLES if doubles else _PLAIN, file.file_no, output=out, format="csv")
+
+
+def _tell(copied: Future[None], copying: asyncio.Task[None]) -> None:
+    if copying.cancelled():
+        copied.cancel()
+    elif error := copying.exception():
+        copied.set_exception(error)
+    else:
+        copied.set_result(None)
 
 
 def write_plain(out: BinaryIO, file: File, partner: Partner, results: Results | None) -> None:
