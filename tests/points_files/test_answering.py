@@ -11,7 +11,7 @@ import pytest
 
 from counterfoil import clock
 from counterfoil.db.transactions import begin
-from counterfoil.points.files import answering
+from counterfoil.points.files import answering, openpgp
 from counterfoil.points.files.answering import Results, TotalsDifferError
 from counterfoil.points.files.files import File
 from counterfoil.points.files.partners import Partner
@@ -179,6 +179,28 @@ async def test_a_response_whose_results_are_cut_off_is_made_anew(
     await world.do(*answer)
     response = await bank.response(file)
     assert response.told == ["accepted"] * 30_000
+
+
+async def test_a_response_that_cannot_be_sealed_stops_the_database_from_telling_on(
+    world: World, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More results than fit between them, and nobody who reads them any more."""
+    await bank.change(limiter={})
+    file = await bank.send(*(("m1", 1, f"r{n}") for n in range(30_000)))
+    answer = await _decided(world, file)
+    seal = openpgp.seal_written
+
+    async def with_no_key(write: Any, target: Path, **said: Any) -> None:
+        await seal(write, target, **{**said, "recipient": "no key"})
+
+    monkeypatch.setattr(openpgp, "seal_written", with_no_key)
+    with pytest.raises(RuntimeError, match="The process for OpenPGP ended"):
+        await asyncio.wait_for(world.do(*answer), 30)
+    assert (await world.file(file)).answered_at is None
+    monkeypatch.undo()
+    await world.execute("UPDATE points_files SET answer_after = now() - interval '1 day'")
+    await world.do(*answer)
+    assert (await bank.response(file)).told == ["accepted"] * 30_000
 
 
 async def test_an_answer_that_is_given_up_while_the_database_is_slow_leaves_nothing_behind(

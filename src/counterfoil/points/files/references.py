@@ -34,8 +34,8 @@ def public_ids(upper: Numbers, lower: Numbers) -> pa.Array:
 
 
 def counted_ids(first: Numbers, lower: Numbers) -> pa.Array:
-    """The same of ids that count on from others, within their last 16 bits: `first` has the characters of
-    those, and `lower` their own lower halves. A quarter of the work.
+    """The same of ids that count on from others, within their last 16 bits: all but four characters are those
+    of `first`, a row for each; `lower` are their own lower halves.
     """
     text = first.copy()
     text[:, -4:-2] = _PAIRS[((lower >> np.uint64(10)) & np.uint64(1023)).astype(np.intp)]
